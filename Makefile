@@ -83,10 +83,11 @@ $(B)/tests/unit/%.o: tests/unit/%.c Makefile
 	$(CC) $(FB_CPPFLAGS) $(CPPFLAGS) $(PKG_CFLAGS) $(FB_CFLAGS) $(CFLAGS) -c -o $@ $<
 
 # A test links only what it names: a hidden dependency shows as a link error.
-.SECONDEXPANSION:
-$(B)/tests/unit/test_%: $(B)/tests/unit/test_%.o $$(test_$$*_MODULES:%=$(B)/%.o)
-	$(CC) $(FB_LDFLAGS) $(LDFLAGS) -o $@ $(filter %.o,$^) -lcmocka \
-		$(PKG_LIBS) $(LDLIBS)
+define UNIT_TEST_RULE
+$(B)/tests/unit/$(1): $(B)/tests/unit/$(1).o $($(1)_MODULES:%=$(B)/%.o)
+	$$(CC) $$(FB_LDFLAGS) $$(LDFLAGS) -o $$@ $$^ -lcmocka $$(PKG_LIBS) $$(LDLIBS)
+endef
+$(foreach t,$(UNIT_TESTS),$(eval $(call UNIT_TEST_RULE,$(t))))
 
 .PHONY: unit-bins
 unit-bins: $(UNIT_BINS)
