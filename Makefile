@@ -68,24 +68,32 @@ test_tree_MODULES := base/tree base/util
 test_util_MODULES := base/util
 UNIT_BINS := $(UNIT_TESTS:%=$(B)/tests/unit/%)
 
+# `make V=1` shows the commands.
+Q := $(if $(V),,@)
+say = @$(if $(V),:,printf '  %-4s %s\n' $(1) $@)
+
 .PHONY: all
 all: $(B)/fastboot ## build the program (VARIANT=release|debug|asan|cov)
 
 $(B)/fastboot: $(OBJS)
-	$(CC) $(FB_LDFLAGS) $(LDFLAGS) -o $@ $^ $(PKG_LIBS) $(LDLIBS)
+	$(call say,LD)
+	$(Q)$(CC) $(FB_LDFLAGS) $(LDFLAGS) -o $@ $^ $(PKG_LIBS) $(LDLIBS)
 
 $(B)/%.o: src/%.c Makefile
+	$(call say,CC)
 	@mkdir -p $(@D)
-	$(CC) $(FB_CPPFLAGS) $(CPPFLAGS) $(PKG_CFLAGS) $(FB_CFLAGS) $(CFLAGS) -c -o $@ $<
+	$(Q)$(CC) $(FB_CPPFLAGS) $(CPPFLAGS) $(PKG_CFLAGS) $(FB_CFLAGS) $(CFLAGS) -c -o $@ $<
 
 $(B)/tests/unit/%.o: tests/unit/%.c Makefile
+	$(call say,CC)
 	@mkdir -p $(@D)
-	$(CC) $(FB_CPPFLAGS) $(CPPFLAGS) $(PKG_CFLAGS) $(FB_CFLAGS) $(CFLAGS) -c -o $@ $<
+	$(Q)$(CC) $(FB_CPPFLAGS) $(CPPFLAGS) $(PKG_CFLAGS) $(FB_CFLAGS) $(CFLAGS) -c -o $@ $<
 
 # A test links only what it names: a hidden dependency shows as a link error.
 define UNIT_TEST_RULE
 $(B)/tests/unit/$(1): $(B)/tests/unit/$(1).o $($(1)_MODULES:%=$(B)/%.o)
-	$$(CC) $$(FB_LDFLAGS) $$(LDFLAGS) -o $$@ $$^ -lcmocka $$(PKG_LIBS) $$(LDLIBS)
+	$$(call say,LD)
+	$$(Q)$$(CC) $$(FB_LDFLAGS) $$(LDFLAGS) -o $$@ $$^ -lcmocka $$(PKG_LIBS) $$(LDLIBS)
 endef
 $(foreach t,$(UNIT_TESTS),$(eval $(call UNIT_TEST_RULE,$(t))))
 

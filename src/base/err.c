@@ -60,18 +60,16 @@ int fb_err_sys(struct fb_err *err, int error, const char *fmt, ...)
 
 int fb_err_prefix(struct fb_err *err, const char *fmt, ...)
 {
-	char text[FB_ERR_TEXT_MAX];
+	char old[FB_ERR_TEXT_MAX];
 	va_list ap;
-	size_t used;
 
 	if (!err)
 		return -EIO;
+	memcpy(old, err->text, sizeof(old));
 	va_start(ap, fmt);
-	vsnprintf(text, sizeof(text), fmt, ap);
+	vsnprintf(err->text, sizeof(err->text), fmt, ap);
 	va_end(ap);
-	used = strlen(text);
-	snprintf(text + used, sizeof(text) - used, ": %s", err->text);
-	memcpy(err->text, text, sizeof(text));
+	fb_err_append(err, ": %s", old);
 	return -err->error;
 }
 
