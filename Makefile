@@ -3,6 +3,8 @@
 
 VERSION := 0.1.0
 
+all:
+
 # ---- variants -----------------------------------------------------------
 # build/<variant>/ holds everything of one variant. release is installed,
 # debug runs the unit tests, asan runs them under AddressSanitizer and UBSan.
@@ -33,10 +35,14 @@ FB_CPPFLAGS := -Isrc -D_FILE_OFFSET_BITS=64 -DFB_VERSION='"$(VERSION)"'
 FB_CFLAGS := -std=gnu11 $(WARN) $(CFLAGS_$(VARIANT)) -pthread -MMD -MP
 FB_LDFLAGS := $(LDFLAGS_$(VARIANT)) -pthread
 
+# `make V=1` shows the commands.
+Q := $(if $(V),,@)
+say = @$(if $(V),:,printf '  %-4s %s\n' $(1) $@)
+
 # ---- libraries ----------------------------------------------------------
 PKG_CONFIG ?= pkg-config
 PKGS := libndctl libkmod json-c inih libxxhash libisal
-NO_LIBS_GOALS := help clean deps demo test lint distclean
+NO_LIBS_GOALS := help clean deps demo test lint uninstall
 ifneq ($(filter-out $(NO_LIBS_GOALS),$(or $(MAKECMDGOALS),all)),)
 MISSING := $(strip $(foreach p,$(PKGS),$(shell $(PKG_CONFIG) --exists $(p) || echo $(p))))
 ifneq ($(MISSING),)
@@ -59,6 +65,17 @@ MODULES := $(BASE:%=base/%) $(FORMAT:%=format/%) $(MACHINE:%=machine/%) \
 MODULES := $(foreach m,$(MODULES),$(if $(wildcard src/$(m).c),$(m)))
 OBJS := $(MODULES:%=$(B)/%.o)
 
+# ---- helpers for the guests: static, one source file each ------------------
+VMTOOLS := $(sort $(patsubst tests/vm/tools/%.c,build/vmtools/%,$(wildcard tests/vm/tools/*.c)))
+
+.PHONY: vmtools
+vmtools: $(VMTOOLS)
+
+build/vmtools/%: tests/vm/tools/%.c Makefile
+	$(call say,CC)
+	@mkdir -p $(@D)
+	$(Q)$(CC) -std=gnu11 $(WARN) -O2 -pthread -static -o $@ $<
+
 # ---- unit tests: each names the modules it links --------------------------
 UNIT_TESTS := test_err test_range test_sys test_tree test_util
 test_err_MODULES := base/err
@@ -67,10 +84,6 @@ test_sys_MODULES := machine/sys base/err base/util
 test_tree_MODULES := base/tree base/util
 test_util_MODULES := base/util
 UNIT_BINS := $(UNIT_TESTS:%=$(B)/tests/unit/%)
-
-# `make V=1` shows the commands.
-Q := $(if $(V),,@)
-say = @$(if $(V),:,printf '  %-4s %s\n' $(1) $@)
 
 .PHONY: all
 all: $(B)/fastboot ## build the program (VARIANT=release|debug|asan|cov)
@@ -105,6 +118,51 @@ check-unit: ## build and run the unit tests (debug variant and sanitizers)
 	$(MAKE) VARIANT=debug unit-bins
 	$(MAKE) VARIANT=asan unit-bins
 	scripts/test --unit
+
+.PHONY: check-cli
+check-cli: all ## run the command-line tests (no virtual machine)
+	scripts/test --cli
+
+.PHONY: check-vm
+check-vm: all vmtools ## run the tests that boot virtual machines
+	scripts/test --vm
+
+# Set-up first: the libraries must be there before make looks for them.
+.PHONY: deps
+deps: ## install the Debian packages that building and testing need
+	scripts/deps
+
+.PHONY: test
+test: deps ## install what is missing, build everything, pass every test
+	$(MAKE) all vmtools
+	$(MAKE) VARIANT=debug unit-bins
+	$(MAKE) VARIANT=asan all unit-bins
+	$(MAKE) lint
+	scripts/test
+
+.PHONY: demo
+demo: deps ## a real reboot with a real redis in a virtual machine
+	$(MAKE) all
+	scripts/demo
+
+.PHONY: lint
+lint: ## check the layers, the scripts, the manual pages, the C code
+	scripts/lint
+
+.PHONY: install
+install: all ## install below DESTDIR and PREFIX (/usr)
+	install -d $(DESTDIR)$(SBINDIR) $(DESTDIR)$(MANDIR)/man8 \
+		$(DESTDIR)$(MANDIR)/man5 $(DESTDIR)$(DOCDIR)
+	install -m 0755 $(B)/fastboot $(DESTDIR)$(SBINDIR)/fastboot
+	install -m 0644 man/fastboot.8 $(DESTDIR)$(MANDIR)/man8/fastboot.8
+	install -m 0644 man/fastboot.conf.5 $(DESTDIR)$(MANDIR)/man5/fastboot.conf.5
+	install -m 0644 README.md SPEC.md LICENSE $(DESTDIR)$(DOCDIR)/
+
+.PHONY: uninstall
+uninstall: ## remove what install put there
+	rm -f $(DESTDIR)$(SBINDIR)/fastboot $(DESTDIR)$(MANDIR)/man8/fastboot.8 \
+		$(DESTDIR)$(MANDIR)/man5/fastboot.conf.5
+	rm -rf $(DESTDIR)$(DOCDIR)
 
 .PHONY: clean
 clean: ## remove build/
