@@ -77,7 +77,8 @@ build/vmtools/%: tests/vm/tools/%.c Makefile
 	$(Q)$(CC) -std=gnu11 $(WARN) -O2 -pthread -static -o $@ $<
 
 # ---- unit tests: each names the modules it links --------------------------
-UNIT_TESTS := test_err test_range test_sys test_tree test_util
+UNIT_TESTS := test_cmdline test_err test_range test_sys test_tree test_util
+test_cmdline_MODULES := format/cmdline base/err base/range base/util
 test_err_MODULES := base/err
 test_range_MODULES := base/range
 test_sys_MODULES := machine/sys base/err base/util
