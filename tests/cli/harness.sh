@@ -158,6 +158,27 @@ runner_selection() {
 	expect_status 2 "runner: an unknown option is wrong usage" run_project --fast
 }
 
+# --- .ci/run -----------------------------------------------------------------
+
+# ci STATUS LAST NAME MAKE: what .ci/run makes of a `make` with these lines.
+ci() {
+	project
+	mkdir -p "$WORK/project/.ci" "$WORK/project/bin"
+	cp "$REPO/.ci/run" "$WORK/project/.ci/run"
+	printf '#!/bin/sh\n%s\n' "$4" >"$WORK/project/bin/make"
+	chmod +x "$WORK/project/bin/make"
+	expect_status "$1" "ci: $3" env PATH="$WORK/project/bin:$PATH" "$WORK/project/.ci/run"
+	check_eq "ci: $3: last line" "$2" "$(tail -n 1 <<<"$OUTPUT")"
+}
+
+ci_run() {
+	ci 0 "3 passed, 0 failed, 1 skipped" "all is well" 'echo 3 passed, 0 failed, 1 skipped'
+	ci 2 "3 passed, 1 failed, 0 skipped" "a test failed" \
+		'echo 3 passed, 1 failed, 0 skipped; echo "make: *** [test] Error 1" >&2; exit 2'
+	ci 1 "0 passed, 1 failed, 0 skipped" "the build failed" 'echo "cc: error" >&2; exit 2'
+	ci 1 "0 passed, 1 failed, 0 skipped" "no tests ran" 'exit 0'
+}
+
 # --- the libraries of the tests ----------------------------------------------
 
 vm_lib() { VM_RESULTS=$WORK/results sh -uc ". '$REPO/tests/vm/lib.sh'; $1"; }
@@ -189,6 +210,7 @@ runner_cli
 runner_unit
 runner_vm
 runner_selection
+ci_run
 guest_library
 cli_library
 finish
