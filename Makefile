@@ -56,7 +56,7 @@ endif
 BASE := err facts range tree util
 FORMAT := cmdline erofs header
 MACHINE := clock iomem kexec kpage modules namespace store sys watch
-ENGINE := hotplug image memblk plan region state
+ENGINE := hotplug image memblk plan region state_path state_restore state_scan
 CMD := cmd_check cmd_hotadd cmd_hotremove cmd_image cmd_load cmd_plan \
 	cmd_reboot cmd_restore cmd_save cmd_status config main out
 MODULES := $(BASE:%=base/%) $(FORMAT:%=format/%) $(MACHINE:%=machine/%) \
@@ -77,13 +77,15 @@ build/vmtools/%: tests/vm/tools/%.c Makefile
 	$(Q)$(CC) -std=gnu11 $(WARN) -O2 -pthread -static -o $@ $<
 
 # ---- unit tests: each names the modules it links --------------------------
-UNIT_TESTS := test_clock test_cmdline test_err test_kexec test_range test_sys test_tree test_util
+UNIT_TESTS := test_clock test_cmdline test_err test_kexec test_range test_state test_sys test_tree test_util
 test_clock_MODULES := machine/clock
 test_cmdline_MODULES := format/cmdline base/err base/range base/util
 test_err_MODULES := base/err
 test_kexec_MODULES := machine/kexec machine/iomem machine/sys base/err \
 	base/facts base/range base/util
 test_range_MODULES := base/range
+test_state_MODULES := engine/state_path engine/state_restore engine/state_scan \
+	base/err base/tree base/util
 test_sys_MODULES := machine/sys base/err base/util
 test_tree_MODULES := base/tree base/util
 test_util_MODULES := base/util
