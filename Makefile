@@ -56,7 +56,7 @@ endif
 BASE := err facts range tree util
 FORMAT := cmdline erofs header
 MACHINE := clock iomem kexec kpage modules namespace store sys watch
-ENGINE := hotplug image memblk plan region state_path state_restore state_scan
+ENGINE := carve hotplug image memblk plan region state_path state_restore state_scan
 CMD := cmd_check cmd_hotadd cmd_hotremove cmd_image cmd_load cmd_plan \
 	cmd_reboot cmd_restore cmd_save cmd_status config main out
 MODULES := $(BASE:%=base/%) $(FORMAT:%=format/%) $(MACHINE:%=machine/%) \
@@ -77,7 +77,9 @@ build/vmtools/%: tests/vm/tools/%.c Makefile
 	$(Q)$(CC) -std=gnu11 $(WARN) -O2 -pthread -static -o $@ $<
 
 # ---- unit tests: each names the modules it links --------------------------
-UNIT_TESTS := test_clock test_cmdline test_err test_kexec test_range test_state test_sys test_tree test_util
+UNIT_TESTS := test_carve test_clock test_cmdline test_err test_kexec test_range test_state test_sys test_tree test_util
+test_carve_MODULES := engine/carve machine/iomem machine/sys base/err \
+	base/facts base/range base/util
 test_clock_MODULES := machine/clock
 test_cmdline_MODULES := format/cmdline base/err base/range base/util
 test_err_MODULES := base/err

@@ -1,0 +1,216 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#include "engine/carve.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <string.h>
+
+#include "base/util.h"
+#include "machine/iomem.h"
+
+/* Goes through the free gaps of all banks, in ascending order. */
+struct gaps {
+	const struct fb_iomem *iomem;
+	size_t next;	      /* entry to look at */
+	struct fb_range bank; /* size 0: none is open */
+	uint64_t at;	      /* everything of the bank below is done */
+};
+
+static bool is_bank(const struct fb_iomem_entry *e)
+{
+	return !e->depth && !strcmp(e->name, FB_IOMEM_RAM);
+}
+
+/* The rest of the open bank up to `end`; false where that is nothing. */
+static bool take_gap(struct gaps *g, uint64_t end, struct fb_range *gap)
+{
+	struct fb_range r = { g->at, end - g->at };
+
+	if (end <= g->at)
+		return false;
+	*gap = r;
+	return true;
+}
+
+static bool next_gap(struct gaps *g, struct fb_range *gap, struct fb_range *bank)
+{
+	while (g->next < g->iomem->count || g->bank.size) {
+		const struct fb_iomem_entry *e =
+			g->next < g->iomem->count ? &g->iomem->entries[g->next] : NULL;
+		bool found;
+
+		*bank = g->bank;
+		if (e && g->bank.size && e->depth) {
+			/* Something inside the bank; deeper ones lie in it. */
+			found = take_gap(g, e->range.start, gap);
+			if (fb_range_end(e->range) > g->at)
+				g->at = fb_range_end(e->range);
+			g->next++;
+		} else {
+			found = g->bank.size && take_gap(g, fb_range_end(g->bank), gap);
+			g->bank.size = 0;
+			if (e && is_bank(e)) {
+				g->bank = e->range;
+				g->at = e->range.start;
+			}
+			g->next += e != NULL;
+		}
+		if (found)
+			return true;
+	}
+	return false;
+}
+
+/* The lowest region of `count` blocks in the gap that begins at `min` or above. */
+static bool place(const struct fb_carve_request *rq, struct fb_range gap, uint64_t min,
+		  uint64_t count, struct fb_range *region)
+{
+	uint64_t low = gap.start > min ? gap.start : min, first, size;
+
+	if (fb_mul_overflow(count, rq->block_size, &size) ||
+	    fb_add_overflow(size, rq->overhead, &size) ||
+	    fb_add_overflow(low, rq->overhead + rq->block_size - 1, &first))
+		return false;
+	region->start = fb_align_down(first, rq->block_size) - rq->overhead;
+	region->size = size;
+	return fb_range_valid(*region) && fb_range_contains(gap, *region);
+}
+
+/* Most blocks that any gap has room for. */
+static uint64_t largest(const struct fb_iomem *iomem, const struct fb_carve_request *rq,
+			uint64_t min, struct fb_range *where)
+{
+	struct gaps g = { .iomem = iomem };
+	struct fb_range gap, bank;
+	uint64_t best = 0;
+
+	while (next_gap(&g, &gap, &bank)) {
+		struct fb_range one;
+		uint64_t count;
+
+		if (!place(rq, gap, min, 1, &one))
+			continue;
+		count = (fb_range_end(gap) - one.start - rq->overhead) / rq->block_size;
+		if (count <= best)
+			continue;
+		best = count;
+		*where = bank;
+	}
+	return best;
+}
+
+#define LOWEST (128 * FB_MIB)
+
+static int nothing_fits(const struct fb_iomem *iomem, const struct fb_carve_request *rq,
+			struct fb_err *err)
+{
+	char want[FB_SIZE_TEXT_MAX], most[FB_SIZE_TEXT_MAX], bank[FB_RANGE_TEXT_MAX];
+	struct fb_range where = { 0, 0 };
+	uint64_t blocks = largest(iomem, rq, LOWEST, &where);
+
+	if (!blocks)
+		return fb_err_set(err, ENOSPC,
+				  "no bank of System RAM has room for a region of one "
+				  "memory block (%s)",
+				  fb_size_text(rq->block_size, want));
+	return fb_err_set(
+		err, ENOSPC,
+		"no bank of System RAM has room for %s: the largest region is "
+		"%s, in %s",
+		fb_size_text(rq->size, want),
+		fb_size_text(blocks * rq->block_size, most),
+		fb_range_text(where, bank));
+}
+
+static int choose_lowest(const struct fb_iomem *iomem,
+			 const struct fb_carve_request *rq, uint64_t count,
+			 struct fb_carve *carve, struct fb_err *err)
+{
+	static const uint64_t tiers[] = { 4 * FB_GIB, FB_GIB, LOWEST };
+
+	for (size_t i = 0; i < FB_ARRAY_SIZE(tiers); i++) {
+		struct gaps g = { .iomem = iomem };
+		struct fb_range gap;
+
+		while (next_gap(&g, &gap, &carve->bank))
+			if (place(rq, gap, tiers[i], count, &carve->region))
+				return 0;
+	}
+	return nothing_fits(iomem, rq, err);
+}
+
+/* What in /proc/iomem does not leave `region` to us. */
+static int in_the_way(const struct fb_iomem *iomem, struct fb_range region,
+		      struct fb_err *err)
+{
+	char a[FB_RANGE_TEXT_MAX], b[FB_RANGE_TEXT_MAX];
+
+	for (size_t i = 0; i < iomem->count; i++) {
+		const struct fb_iomem_entry *e = &iomem->entries[i];
+
+		if (!is_bank(e) && fb_range_overlaps(e->range, region))
+			return fb_err_set(err, ENOSPC,
+					  "a region at %s would overlap %s (%s)",
+					  fb_range_text(region, a),
+					  fb_range_text(e->range, b), e->name);
+	}
+	return fb_err_set(err, ENOSPC,
+			  "a region at %s is not in one bank of System RAM",
+			  fb_range_text(region, a));
+}
+
+static int choose_at(const struct fb_iomem *iomem, const struct fb_carve_request *rq,
+		     uint64_t count, struct fb_carve *carve, struct fb_err *err)
+{
+	struct gaps g = { .iomem = iomem };
+	struct fb_range gap;
+	uint64_t first, size;
+
+	if (rq->at % FB_CARVE_ALIGN)
+		return fb_err_set(err, EINVAL,
+				  "a region cannot begin at %#" PRIx64
+				  ": not a multiple of 2 MiB",
+				  rq->at);
+	if (fb_add_overflow(rq->at, rq->overhead + rq->block_size - 1, &first) ||
+	    fb_mul_overflow(count, rq->block_size, &size))
+		return nothing_fits(iomem, rq, err);
+	first = fb_align_down(first, rq->block_size);
+	carve->region.start = rq->at;
+	carve->region.size = first + size - rq->at;
+	while (next_gap(&g, &gap, &carve->bank))
+		if (fb_range_contains(gap, carve->region))
+			return 0;
+	return in_the_way(iomem, carve->region, err);
+}
+
+static uint64_t all_ram(const struct fb_iomem *iomem)
+{
+	uint64_t sum = 0;
+
+	for (size_t i = 0; i < iomem->count; i++)
+		if (is_bank(&iomem->entries[i]))
+			sum += iomem->entries[i].range.size;
+	return sum;
+}
+
+int fb_carve_choose(const struct fb_iomem *iomem, const struct fb_carve_request *rq,
+		    struct fb_carve *carve, struct fb_err *err)
+{
+	struct fb_carve c = { .ram = all_ram(iomem) };
+	uint64_t count;
+	int rc;
+
+	if (!rq->size)
+		return fb_err_set(err, EINVAL, "a region of size 0 holds nothing");
+	count = rq->size / rq->block_size + (rq->size % rq->block_size != 0);
+	rc = rq->at_set ? choose_at(iomem, rq, count, &c, err)
+			: choose_lowest(iomem, rq, count, &c, err);
+	if (rc)
+		return rc;
+	c.usable.size = count * rq->block_size;
+	c.usable.start = fb_range_end(c.region) - c.usable.size;
+	c.first_block = c.usable.start / rq->block_size;
+	c.block_count = count;
+	*carve = c;
+	return 0;
+}

@@ -1,0 +1,58 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * carve - chooses where a region goes, so that no memory block is lost. Pure:
+ * facts in, a range out.
+ *
+ * A devdax namespace with --map mem keeps the first bytes of the region for
+ * itself (2 MiB on x86-64: the start of the data is aligned to a huge page,
+ * drivers/nvdimm/pfn_devs.c, nd_pfn_init()), and kmem adds only whole memory
+ * blocks (drivers/dax/kmem.c, dax_kmem_range()); Linux 6.12. So the region
+ * begins that much below a block boundary and is that much longer.
+ */
+#ifndef FB_ENGINE_CARVE_H
+#define FB_ENGINE_CARVE_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "base/err.h"
+#include "base/facts.h"
+#include "base/range.h"
+
+struct fb_carve_request {
+	uint64_t size; /* bytes that shall come up as RAM; rounded up to blocks */
+	bool at_set;   /* the region begins at `at`, a multiple of FB_CARVE_ALIGN */
+	uint64_t at;
+	uint64_t block_size; /* a power of two */
+	uint64_t overhead;   /* what devdax keeps, a multiple of FB_CARVE_ALIGN */
+};
+
+/* The kernel maps and adds persistent memory in pieces of 2 MiB
+ * (SUBSECTION_SIZE, include/linux/mmzone.h). */
+#define FB_CARVE_ALIGN ((uint64_t)2 << 20)
+
+struct fb_carve {
+	struct fb_range region; /* what memmap= or the device tree must say */
+	struct fb_range usable; /* what becomes RAM: whole blocks */
+	uint64_t first_block;	/* memoryN */
+	uint64_t block_count;
+	struct fb_range bank; /* the System RAM it is taken from */
+	uint64_t ram;	      /* System RAM now, all banks */
+};
+
+/*
+ * Choose the region. It lies in one bank of System RAM and clear of
+ * everything that /proc/iomem shows inside: the kernel, a crash kernel, what
+ * firmware reserved. The lowest address above 4 GiB that fits is taken (boot
+ * loaders and kexec fill memory from the top), else the lowest above 1 GiB,
+ * else above 128 MiB; with `at_set` only that one address. There the blocks
+ * begin at the first boundary behind the overhead.
+ *
+ * -EINVAL: the size is 0, or `at` is not aligned; -ENOSPC: nothing fits, *err
+ * names the largest size that does, or what is in the way of `at`.
+ */
+int fb_carve_choose(const struct fb_iomem *iomem,
+		    const struct fb_carve_request *request, struct fb_carve *carve,
+		    struct fb_err *err);
+
+#endif
