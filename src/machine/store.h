@@ -42,23 +42,26 @@ struct fb_store {
 };
 
 /*
- * A region's block device, O_DIRECT. `writable` also takes it with O_EXCL:
- * -EBUSY when it is mounted or held.
+ * A region's block device, O_DIRECT. `writable` also takes it with O_EXCL
+ * (open(2): no mount while it is open): -EBUSY when it is mounted or held.
+ * -ENOTBLK, -EINVAL (sectors larger than a block), -errno of open and ioctl.
  */
 int fb_store_open_block(const char *path, bool writable, struct fb_store *store,
 			struct fb_err *err);
 
 /*
- * A file to read an image from; its size is rounded down to whole blocks.
+ * A file with an image; its size is rounded down to whole blocks. `writable`
+ * is for marking it consumed. -EISDIR, -EINVAL (not a file), -errno of open.
  */
-int fb_store_open_file(const char *path, struct fb_store *store,
+int fb_store_open_file(const char *path, bool writable, struct fb_store *store,
 		       struct fb_err *err);
 
 /*
- * A new file to write an image to, `size` bytes long (sparse). It is made
- * beside `path` under a temporary name; fb_store_commit_file() renames it into
- * place after the image is committed, closing without that removes it.
- * -EEXIST is never returned: an existing file is replaced only by a whole one.
+ * A new file to write an image to, `size` bytes long (sparse), mode 0600. It
+ * is made beside `path` under a temporary name; fb_store_commit_file() renames
+ * it into place after the image is committed, closing without that removes it.
+ * An existing file is replaced only by a whole one; anything else that exists
+ * there is refused (-EEXIST, -EISDIR). -errno of open, ftruncate, rename.
  */
 int fb_store_create_file(const char *path, uint64_t size, struct fb_store *store,
 			 struct fb_err *err);
