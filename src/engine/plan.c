@@ -195,9 +195,10 @@ static void pause_a_little(void)
 	nanosleep(&t, NULL);
 }
 
-static int stop_asked(const struct run *r, struct fb_err *err)
+static int stop_asked(const struct run *r, const struct fb_step *step,
+		      struct fb_err *err)
 {
-	return r->ops->stop ? r->ops->stop(r->ops->context, err) : 0;
+	return r->ops->stop ? r->ops->stop(r->ops->context, step, err) : 0;
 }
 
 static int forward_write(const struct run *r, const struct fb_step *step,
@@ -210,11 +211,11 @@ static int forward_write(const struct run *r, const struct fb_step *step,
 	for (unsigned int i = 0; i < step->tries; i++) {
 		if (i)
 			pause_a_little();
-		if (stop_asked(r, err))
+		if (stop_asked(r, step, err))
 			return -err->error;
 		rc = write_once(r, &step->forward, err);
 		/* A signal of ours: the reason says more than EINTR. */
-		if (rc == -EINTR && stop_asked(r, err))
+		if (rc == -EINTR && stop_asked(r, step, err))
 			return -err->error;
 		if (!worth_another(rc))
 			break;
@@ -224,7 +225,7 @@ static int forward_write(const struct run *r, const struct fb_step *step,
 
 static int forward(const struct run *r, const struct fb_step *step, struct fb_err *err)
 {
-	int rc = stop_asked(r, err);
+	int rc = stop_asked(r, step, err);
 
 	if (rc)
 		return rc;

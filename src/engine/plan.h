@@ -107,7 +107,7 @@ struct fb_plan_ops {
 	 * Asked before every forward step, before every retry and after an
 	 * interrupted write: 0 to go on, or -errno with the reason.
 	 */
-	int (*stop)(void *context, struct fb_err *err);
+	int (*stop)(void *context, const struct fb_step *step, struct fb_err *err);
 	/* A forward step is done (or was already so): its time. */
 	void (*done)(void *context, const struct fb_step *step, uint64_t usec);
 	/* Add to the error of the step that failed, before the undo. */

@@ -231,7 +231,12 @@ int fb_namespace_to_devdax(struct fb_range region, struct fb_err *err)
 
 	if (rc)
 		return rc;
-	if (!ndctl_namespace_get_dax(h.ns)) {
+	if (ndctl_namespace_get_dax(h.ns)) {
+		rc = ndctl_dax_enable(ndctl_namespace_get_dax(h.ns));
+		if (rc)
+			rc = fb_err_sys(err, -rc, "cannot enable the dax device of %s",
+					ndctl_namespace_get_devname(h.ns));
+	} else {
 		rc = ndctl_namespace_is_enabled(h.ns) ? 0 : enable(&h, err);
 		if (!rc)
 			rc = clear_front(&h, INFO_BLOCK, err);
