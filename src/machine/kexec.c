@@ -192,7 +192,7 @@ static int check_open_image(const char *path, int fd, const struct stat *st,
 {
 	uint8_t head[FB_KEXEC_HEAD];
 	struct utsname uts;
-	size_t size;
+	size_t size = 0;
 	int rc = read_head(path, fd, head, &size, err);
 
 	if (rc)

@@ -1,0 +1,257 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* plan - chooses a region on this machine and says how to get it. */
+#include <errno.h>
+#include <getopt.h>
+#include <inttypes.h>
+#include <json-c/json.h>
+#include <string.h>
+
+#include "base/util.h"
+#include "cmd/cmd.h"
+#include "engine/carve.h"
+#include "engine/memblk.h"
+#include "format/cmdline.h"
+#include "machine/iomem.h"
+
+/*
+ * What devdax keeps: up to the next multiple of the namespace's alignment.
+ * libnvdimm wants regions on arm64 to begin at 16 MiB
+ * (memremap_compat_align(), mm/memremap.c, 6.12).
+ */
+#define OVERHEAD_X86   (2 * FB_MIB)
+#define OVERHEAD_ARM64 (16 * FB_MIB)
+
+struct options {
+	uint64_t size, at;
+	bool at_set;
+};
+
+/* Everything that is printed, as text or as JSON. */
+struct result {
+	struct fb_carve_request request;
+	struct fb_carve carve;
+	bool device_tree; /* no memmap= there: an overlay */
+	char memmap[FB_MEMMAP_TEXT_MAX];
+	struct fb_range existing; /* a region that is there already */
+	struct fb_err kaslr;	  /* error 0: all right */
+};
+
+static int parse(int argc, char **argv, struct options *o, struct fb_err *err)
+{
+	static const struct option options[] = {
+		{ "size", required_argument, NULL, 's' },
+		{ "at", required_argument, NULL, 'a' },
+		{ NULL, 0, NULL, 0 },
+	};
+	bool size_set = false;
+	int c;
+
+	opterr = 0;
+	while ((c = getopt_long(argc, argv, ":s:a:", options, NULL)) != -1) {
+		uint64_t *value = c == 'a' ? &o->at : &o->size;
+
+		if (c != 'a' && c != 's')
+			return fb_usage_option(err, argv, c);
+		if (fb_parse_size(optarg, value))
+			return fb_usage(err,
+					"'%s' is not a size or an address: write "
+					"2G, 2048M or 0x80000000",
+					optarg);
+		size_set |= c == 's';
+		o->at_set |= c == 'a';
+	}
+	if (optind < argc)
+		return fb_usage(err, "plan takes no operand, not '%s'", argv[optind]);
+	if (!size_set)
+		return fb_usage(err, "how large? say `fastboot plan --size 2G`");
+	return 0;
+}
+
+static struct fb_range find_existing(const struct fb_iomem *iomem)
+{
+	struct fb_range none = { 0, 0 };
+
+	for (size_t i = 0; i < iomem->count; i++)
+		if (!iomem->entries[i].depth &&
+		    (!strcmp(iomem->entries[i].name, FB_IOMEM_PMEM) ||
+		     !strcmp(iomem->entries[i].name, FB_IOMEM_PMEM_LEGACY)))
+			return iomem->entries[i].range;
+	return none;
+}
+
+/* Would KASLR keep out of it once the text is on the command line? */
+static int check_kaslr(const struct fb_sys *sys, struct result *r, struct fb_err *err)
+{
+	fb_autofree char *now = NULL, *next = NULL;
+	int rc = fb_sys_read(sys, "/proc/cmdline", &now, NULL, err);
+
+	if (!rc)
+		rc = fb_cmdline_append(now, r->memmap, &next, err);
+	if (!rc)
+		fb_cmdline_kaslr_avoids(next, r->carve.region, &r->kaslr);
+	return rc;
+}
+
+static int make(const struct fb_sys *sys, const struct options *o, struct result *r,
+		struct fb_err *err)
+{
+	struct fb_iomem iomem = { NULL, 0 };
+	int rc = fb_memblk_size(sys, &r->request.block_size, err);
+
+	if (!rc)
+		rc = fb_iomem_read(sys, &iomem, err);
+	if (rc)
+		return rc;
+	r->device_tree = fb_sys_exists(sys, "/sys/firmware/devicetree/base");
+	r->request.size = o->size;
+	r->request.at = o->at;
+	r->request.at_set = o->at_set;
+	r->request.overhead = r->device_tree ? OVERHEAD_ARM64 : OVERHEAD_X86;
+	r->existing = find_existing(&iomem);
+	rc = fb_carve_choose(&iomem, &r->request, &r->carve, err);
+	fb_iomem_free(&iomem);
+	if (rc)
+		return rc;
+	fb_memmap_text(r->carve.region, r->memmap);
+	return r->device_tree ? 0 : check_kaslr(sys, r, err);
+}
+
+/* ---- for people ---------------------------------------------------------- */
+
+static void say_choice(const struct fb_context *ctx, const struct result *r)
+{
+	const struct fb_carve *c = &r->carve;
+	uint64_t lost = c->region.size - c->usable.size;
+	char range[FB_RANGE_TEXT_MAX], bank[FB_RANGE_TEXT_MAX];
+	char a[FB_SIZE_TEXT_MAX], b[FB_SIZE_TEXT_MAX];
+
+	fb_say(ctx, "region     %s, %s, in System RAM %s",
+	       fb_range_text(c->region, range), fb_size_text(c->region.size, a),
+	       fb_range_text(c->bank, bank));
+	fb_say(ctx,
+	       "hot-added  %s: memory blocks %" PRIu64 " to %" PRIu64 " (%" PRIu64
+	       " of %s)",
+	       fb_size_text(c->usable.size, a), c->first_block,
+	       c->first_block + c->block_count - 1, c->block_count,
+	       fb_size_text(r->request.block_size, b));
+	fb_say(ctx, "not added  %s at the start: %s", fb_size_text(lost, a),
+	       lost == r->request.overhead ? "device-dax keeps it"
+					   : "device-dax keeps a part, up to the next "
+					     "block the rest is lost");
+	if (c->usable.size != r->request.size)
+		fb_say(ctx, "rounded    %s up to whole memory blocks",
+		       fb_size_text(r->request.size, a));
+	fb_say(ctx, "RAM        %s now; %s beside the region", fb_size_text(c->ram, a),
+	       fb_size_text(c->ram - c->region.size, b));
+}
+
+static void say_memmap(const struct fb_context *ctx, const char *memmap)
+{
+	fb_say(ctx, "\nAdd this to the kernel's command line:\n\n    %s\n", memmap);
+	fb_say(ctx,
+	       "GRUB: append it to GRUB_CMDLINE_LINUX in /etc/default/grub, inside "
+	       "the quotes\n      (an exclamation mark needs no backslash there), "
+	       "then run `update-grub`.");
+	fb_say(ctx,
+	       "kernel-install, systemd-boot: append it to the line in "
+	       "/etc/kernel/cmdline,\n      then run `kernel-install add \"$(uname "
+	       "-r)\" /boot/vmlinuz-\"$(uname -r)\"`.");
+	fb_say(ctx,
+	       "Now, without the boot loader: `fastboot load --append %s`, then\n"
+	       "      `systemctl kexec`.",
+	       memmap);
+}
+
+static void say_overlay(const struct fb_context *ctx, const struct result *r)
+{
+	char size[FB_MEMMAP_TEXT_MAX];
+
+	/* The range's two numbers, as `overlay` takes them. */
+	snprintf(size, sizeof(size), "%#" PRIx64 " --at %#" PRIx64,
+		 r->carve.region.size, r->carve.region.start);
+	fb_say(ctx,
+	       "\nMake an overlay for the device tree and have the boot loader apply "
+	       "it:\n\n    fastboot overlay --base /sys/firmware/fdt --size %s -o "
+	       "region.dtbo",
+	       size);
+}
+
+static void say(const struct fb_context *ctx, const struct result *r)
+{
+	char range[FB_RANGE_TEXT_MAX];
+
+	say_choice(ctx, r);
+	if (r->device_tree)
+		say_overlay(ctx, r);
+	else
+		say_memmap(ctx, r->memmap);
+	if (r->existing.size)
+		fb_warn(ctx, "there is a region already, at %s; this would be another",
+			fb_range_text(r->existing, range));
+	if (r->kaslr.error)
+		fb_warn(ctx, "%s", r->kaslr.text);
+}
+
+/* ---- for programs -------------------------------------------------------- */
+
+static void add_u64(struct json_object *o, const char *key, uint64_t v)
+{
+	json_object_object_add(o, key, json_object_new_uint64(v));
+}
+
+static struct json_object *range_json(struct fb_range range)
+{
+	struct json_object *o = json_object_new_object();
+
+	add_u64(o, "start", range.start);
+	add_u64(o, "size", range.size);
+	return o;
+}
+
+static void print_json(const struct result *r)
+{
+	struct json_object *o = json_object_new_object();
+
+	json_object_object_add(o, "region", range_json(r->carve.region));
+	json_object_object_add(o, "hot_added", range_json(r->carve.usable));
+	json_object_object_add(o, "bank", range_json(r->carve.bank));
+	add_u64(o, "requested_size", r->request.size);
+	add_u64(o, "block_size", r->request.block_size);
+	add_u64(o, "first_block", r->carve.first_block);
+	add_u64(o, "block_count", r->carve.block_count);
+	add_u64(o, "ram", r->carve.ram);
+	add_u64(o, "ram_left", r->carve.ram - r->carve.region.size);
+	json_object_object_add(
+		o, "memmap", r->device_tree ? NULL : json_object_new_string(r->memmap));
+	json_object_object_add(o, "kaslr_keeps_out",
+			       json_object_new_boolean(!r->kaslr.error));
+	json_object_object_add(o, "existing_region",
+			       r->existing.size ? range_json(r->existing) : NULL);
+	fb_json_print(o);
+}
+
+static int run(const struct fb_context *ctx, int argc, char **argv, struct fb_err *err)
+{
+	struct options o = { 0, 0, false };
+	struct result r = { .kaslr = FB_ERR_INIT };
+	int rc = parse(argc, argv, &o, err);
+
+	if (!rc)
+		rc = make(&ctx->sys, &o, &r, err);
+	if (rc)
+		return rc;
+	if (ctx->json)
+		print_json(&r);
+	else
+		say(ctx, &r);
+	return 0;
+}
+
+const struct fb_command fb_cmd_plan = {
+	.name = "plan",
+	.arguments = "--size SIZE [--at ADDRESS]",
+	.summary = "choose a region on this machine and say how to get it",
+	.help = "  -s, --size SIZE     how much of it shall be usable as RAM: 2G\n"
+		"  -a, --at ADDRESS    where it begins, instead of the best place\n",
+	.run = run,
+};
