@@ -196,6 +196,58 @@ int fb_cmdline_append(const char *cmdline, const char *text, char **out,
 	return 0;
 }
 
+static bool adds_up(const struct fb_cmdline_arg *arg)
+{
+	return name_is(arg, "memmap") || name_is(arg, "console");
+}
+
+/* Does the command line say so already (see the header)? */
+static bool has_arg(const char *cmdline, const struct fb_cmdline_arg *want)
+{
+	struct fb_cmdline_iter it = fb_cmdline_begin(cmdline);
+	struct fb_cmdline_arg arg;
+	bool has = false;
+
+	while (fb_cmdline_next(&it, &arg) && !arg.init) {
+		if (arg.name_length != want->name_length ||
+		    memcmp(arg.name, want->name, arg.name_length))
+			continue;
+		if (arg.length == want->length &&
+		    !memcmp(arg.text, want->text, arg.length))
+			has = true;
+		else if (!adds_up(want))
+			has = false;
+	}
+	return has;
+}
+
+int fb_cmdline_append_missing(const char *cmdline, const char *text, char **out,
+			      struct fb_err *err)
+{
+	struct fb_cmdline_iter it = fb_cmdline_begin(text);
+	struct fb_cmdline_arg arg;
+	fb_autofree char *line = NULL;
+	int rc = fb_cmdline_append(cmdline, "", &line, err);
+
+	while (!rc && fb_cmdline_next(&it, &arg)) {
+		fb_autofree char *word = strndup(arg.text, arg.length);
+		char *longer = NULL;
+
+		if (!word)
+			return fb_err_sys(err, ENOMEM, "kernel command line");
+		if (has_arg(line, &arg))
+			continue;
+		rc = fb_cmdline_append(line, word, &longer, err);
+		if (!rc) {
+			free(line);
+			line = longer;
+		}
+	}
+	if (!rc)
+		*out = fb_steal_ptr(line);
+	return rc;
+}
+
 static bool in_names(const struct fb_cmdline_arg *arg, const char *const *names)
 {
 	for (; *names; names++)

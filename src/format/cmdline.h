@@ -73,6 +73,16 @@ int fb_cmdline_append(const char *cmdline, const char *text, char **out,
 		      struct fb_err *err);
 
 /*
+ * The same for each argument in `text` that `cmdline` does not have yet: one
+ * that is there word for word is left out where no later argument of that name
+ * says otherwise (memmap= and console= add up, there any place will do). So
+ * what a configuration adds at every reboot does not pile up. *out is
+ * malloc'ed. Errors as fb_cmdline_append().
+ */
+int fb_cmdline_append_missing(const char *cmdline, const char *text, char **out,
+			      struct fb_err *err);
+
+/*
  * A new command line without the kernel's arguments of these names (an array
  * that ends with NULL); the others stay as written, one space between two.
  * *out is malloc'ed. -ENOMEM.

@@ -108,6 +108,33 @@ static void test_append(void **state)
 	}
 }
 
+static void test_append_missing(void **state)
+{
+	static const struct {
+		const char *cmdline, *text, *expected;
+	} cases[] = {
+		{ "a b=1", "b=1 c", "a b=1 c" },
+		{ "b=1 b=2", "b=1", "b=1 b=2 b=1" },
+		{ "b=1 b=2", "b=2", "b=1 b=2" },
+		{ "memmap=1G!4G memmap=1G!8G", "memmap=1G!4G",
+		  "memmap=1G!4G memmap=1G!8G" },
+		{ "console=a console=b x -- y", "console=a y",
+		  "console=a console=b x y -- y" },
+		{ "a", "q=\"b c\" a a", "a q=\"b c\"" },
+		{ "", "", "" },
+	};
+
+	(void)state;
+	for (size_t i = 0; i < FB_ARRAY_SIZE(cases); i++) {
+		fb_autofree char *out = NULL;
+
+		assert_int_equal(fb_cmdline_append_missing(cases[i].cmdline,
+							   cases[i].text, &out, NULL),
+				 0);
+		assert_string_equal(out, cases[i].expected);
+	}
+}
+
 static void test_append_open_quote(void **state)
 {
 	struct fb_err err = FB_ERR_INIT;
@@ -343,6 +370,7 @@ int main(void)
 		cmocka_unit_test(test_split),
 		cmocka_unit_test(test_find),
 		cmocka_unit_test(test_append),
+		cmocka_unit_test(test_append_missing),
 		cmocka_unit_test(test_append_open_quote),
 		cmocka_unit_test(test_reuse),
 		cmocka_unit_test(test_memmap_entry),
