@@ -334,6 +334,10 @@ static void append_counts(const uint64_t counts[FB_PAGE_KINDS], char *text, size
 				text + used, size - used, "%s%" PRIu64 " page%s of %s",
 				used ? ", " : "", counts[k], counts[k] == 1 ? "" : "s",
 				fb_page_kind_text((enum fb_page_kind)k));
+	/* Free pages on a CPU's list look the same: only if nothing else is left. */
+	if (!used && counts[FB_PAGE_PLAIN])
+		snprintf(text, size, "%" PRIu64 " pages of %s", counts[FB_PAGE_PLAIN],
+			 fb_page_kind_text(FB_PAGE_PLAIN));
 }
 
 /* The frames that processes may map, ascending; *count of them. */

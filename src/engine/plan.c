@@ -9,6 +9,7 @@
 #include <time.h>
 
 #include "base/util.h"
+#include "machine/clock.h"
 
 #define RETRY_PAUSE_NSEC 100000000
 #define UNDO_TRIES       5
@@ -280,21 +281,13 @@ static void undo_all(const struct run *r, size_t from, struct fb_err *err)
 
 /* ---- all of it ---------------------------------------------------------------------------- */
 
-static uint64_t now_usec(void)
-{
-	struct timespec t;
-
-	clock_gettime(CLOCK_MONOTONIC, &t);
-	return (uint64_t)t.tv_sec * 1000000 + (uint64_t)t.tv_nsec / 1000;
-}
-
 static int run_step(const struct run *r, const struct fb_step *step, struct fb_err *err)
 {
-	uint64_t start = now_usec();
+	uint64_t start = fb_clock_usec();
 	int rc = forward(r, step, err);
 
 	if (!rc && r->ops->done)
-		r->ops->done(r->ops->context, step, now_usec() - start);
+		r->ops->done(r->ops->context, step, fb_clock_usec() - start);
 	return rc;
 }
 

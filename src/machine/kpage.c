@@ -7,9 +7,9 @@
 #include <inttypes.h>
 #include <limits.h>
 #include <string.h>
-#include <time.h>
 
 #include "base/util.h"
+#include "machine/clock.h"
 
 #define KPAGEFLAGS     "/proc/kpageflags"
 #define PAGEMAP_CHUNK  4096u
@@ -62,17 +62,9 @@ struct search {
 	uint64_t until_usec;
 };
 
-static uint64_t now_usec(void)
-{
-	struct timespec t;
-
-	clock_gettime(CLOCK_MONOTONIC, &t);
-	return (uint64_t)t.tv_sec * 1000000 + (uint64_t)t.tv_nsec / 1000;
-}
-
 static bool out_of_time(const struct search *s)
 {
-	return now_usec() >= s->until_usec;
+	return fb_clock_usec() >= s->until_usec;
 }
 
 static bool wanted(const struct search *s, uint64_t entry)
@@ -154,7 +146,7 @@ void fb_kpage_owners(const uint64_t *pfns, size_t count, uint64_t budget_usec,
 		     char *text, size_t size)
 {
 	static const struct fb_sys live = { "" };
-	struct search s = { pfns, count, now_usec() + budget_usec };
+	struct search s = { pfns, count, fb_clock_usec() + budget_usec };
 	unsigned int found = 0;
 	char **names;
 

@@ -5,15 +5,9 @@
 #include <string.h>
 #include <time.h>
 
+#include "machine/clock.h"
+
 #define PERIOD_NSEC 20000000
-
-static uint64_t now_usec(void)
-{
-	struct timespec t;
-
-	clock_gettime(CLOCK_MONOTONIC, &t);
-	return (uint64_t)t.tv_sec * 1000000 + (uint64_t)t.tv_nsec / 1000;
-}
 
 /* The signal only has to interrupt. */
 static void ignore(int signal)
@@ -44,7 +38,7 @@ int fb_watch_start(struct fb_watch *watch, uint64_t timeout_usec,
 
 	memset(watch, 0, sizeof(*watch));
 	watch->target = pthread_self();
-	watch->deadline_usec = timeout_usec ? now_usec() + timeout_usec : 0;
+	watch->deadline_usec = timeout_usec ? fb_clock_usec() + timeout_usec : 0;
 	watch->stop = stop;
 	watch->context = context;
 	sigemptyset(&action.sa_mask);
@@ -63,7 +57,7 @@ int fb_watch_start(struct fb_watch *watch, uint64_t timeout_usec,
 
 bool fb_watch_expired(const struct fb_watch *watch)
 {
-	return watch->deadline_usec && now_usec() >= watch->deadline_usec;
+	return watch->deadline_usec && fb_clock_usec() >= watch->deadline_usec;
 }
 
 void fb_watch_stop(struct fb_watch *watch)

@@ -1,0 +1,114 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* hotadd - the region becomes System RAM. */
+#define _GNU_SOURCE
+#include <getopt.h>
+#include <json-c/json.h>
+
+#include "base/util.h"
+#include "cmd/cmd.h"
+#include "cmd/hotplug.h"
+
+struct options {
+	bool discard;
+};
+
+static int parse(int argc, char **argv, struct options *o, struct fb_err *err)
+{
+	static const struct option options[] = {
+		{ "discard", no_argument, NULL, 'D' },
+		{ NULL, 0, NULL, 0 },
+	};
+	int c;
+
+	opterr = 0;
+	while ((c = getopt_long(argc, argv, ":", options, NULL)) != -1) {
+		if (c != 'D')
+			return fb_usage_option(err, argv, c);
+		o->discard = true;
+	}
+	if (optind < argc)
+		return fb_usage(err, "hotadd takes no operand, not '%s'", argv[optind]);
+	return 0;
+}
+
+static void add_number(struct json_object *to, const char *key, uint64_t value)
+{
+	json_object_object_add(to, key, json_object_new_uint64(value));
+}
+
+static void report_json(const struct fb_context *ctx, const struct fb_region *region,
+			const struct fb_hotplug_report *report)
+{
+	uint64_t lost = fb_hotadd_lost(region, report->facts.blocks.block_size);
+	struct json_object *o = json_object_new_object();
+
+	json_object_object_add(o, "dry_run", json_object_new_boolean(ctx->dry_run));
+	json_object_object_add(o, "already",
+			       json_object_new_boolean(!report->plan.count));
+	add_number(o, "region_start", region->range.start);
+	add_number(o, "region_bytes", region->range.size);
+	add_number(o, "gained_bytes", region->range.size - lost);
+	add_number(o, "lost_bytes", lost);
+	json_object_object_add(o, "steps", fb_hotplug_steps_json(report));
+	if (!ctx->dry_run)
+		add_number(o, "total_usec", report->total_usec);
+	fb_json_print(o);
+}
+
+static void report_text(const struct fb_context *ctx, const struct fb_region *region,
+			const struct fb_hotplug_report *report)
+{
+	uint64_t lost = fb_hotadd_lost(region, report->facts.blocks.block_size);
+	char gained[FB_SIZE_TEXT_MAX], text[FB_SIZE_TEXT_MAX];
+
+	fb_size_text(region->range.size - lost, gained);
+	if (!report->plan.count)
+		fb_say(ctx, "already hot-added: %s, every block online and movable",
+		       gained);
+	else if (ctx->dry_run)
+		fb_hotplug_say_plan(ctx, report);
+	else
+		fb_say(ctx, "hot-added %s in %.3f s", gained,
+		       (double)report->total_usec / 1e6);
+	if (lost)
+		fb_say(ctx,
+		       "%s of the region are lost to its placement; `fastboot plan` "
+		       "chooses a better one",
+		       fb_size_text(lost, text));
+}
+
+static int run(const struct fb_context *ctx, int argc, char **argv, struct fb_err *err)
+{
+	struct options o = { false };
+	struct fb_hotplug_report report;
+	struct fb_region region;
+	int rc = parse(argc, argv, &o, err);
+
+	if (!rc)
+		rc = fb_require_live_root(ctx, err);
+	if (!rc && !ctx->dry_run)
+		rc = fb_lock(err);
+	if (!rc)
+		rc = fb_hotplug_find(ctx, &region, err);
+	if (!rc && !o.discard)
+		rc = fb_hotplug_check_image(ctx, &region, "--discard gives it up", err);
+	if (!rc)
+		rc = fb_hotadd_run(ctx, &region, &report, err);
+	if (rc)
+		return rc;
+	if (ctx->json)
+		report_json(ctx, &region, &report);
+	else
+		report_text(ctx, &region, &report);
+	fb_hotplug_report_free(&report);
+	return 0;
+}
+
+const struct fb_command fb_cmd_hotadd = {
+	.name = "hotadd",
+	.arguments = "[--discard]",
+	.summary = "Make the region System RAM",
+	.help = "      --discard   also when the region holds an image that was never "
+		"restored\n",
+	.run = run,
+};
