@@ -530,6 +530,13 @@ static int open_files(const struct fb_kexec_request *request, int *kernel, int *
 	return rc;
 }
 
+int fb_kexec_files_check(const struct fb_kexec_request *request, struct fb_err *err)
+{
+	fb_autoclose int kernel = -1, initrd = -1;
+
+	return open_files(request, &kernel, &initrd, err);
+}
+
 int fb_kexec_load(const struct fb_sys *sys, const struct fb_kexec_request *request,
 		  struct fb_kexec_loaded *loaded, struct fb_err *err)
 {

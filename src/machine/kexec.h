@@ -85,6 +85,13 @@ struct fb_kexec_request {
 	struct fb_range region;
 };
 
+/*
+ * Reads only: kernel and initrd are files that fb_kexec_load() can be given,
+ * and the command line is not too long for the kernel. -errno of open or
+ * read, -ENOEXEC, -EINVAL.
+ */
+int fb_kexec_files_check(const struct fb_kexec_request *request, struct fb_err *err);
+
 /* How it is known that the next kernel stays out of the region. */
 enum fb_kexec_proof {
 	FB_KEXEC_PROOF_NONE,	 /* no region was given */

@@ -1,0 +1,351 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#define _GNU_SOURCE
+#include "cmd/load.h"
+
+#include <errno.h>
+#include <string.h>
+#include <sys/utsname.h>
+
+#include "base/util.h"
+#include "format/cmdline.h"
+#include "machine/fwmap.h"
+
+bool fb_load_option(struct fb_load_options *o, int answer)
+{
+	switch (answer) {
+	case FB_LOAD_OPT_KERNEL:
+		o->kernel = optarg;
+		break;
+	case FB_LOAD_OPT_INITRD:
+		o->initrd = optarg;
+		break;
+	case FB_LOAD_OPT_COMMAND_LINE:
+		o->command_line = optarg;
+		break;
+	case FB_LOAD_OPT_APPEND:
+		o->append = optarg;
+		break;
+	case FB_LOAD_OPT_REUSE:
+		o->reuse = true;
+		break;
+	default:
+		return false;
+	}
+	o->any = true;
+	return true;
+}
+
+void fb_load_free(struct fb_load *load)
+{
+	free(load->kernel);
+	free(load->initrd);
+	free(load->command_line);
+	memset(load, 0, sizeof(*load));
+}
+
+/* ---- which files --------------------------------------------------------- */
+
+static int copy_string(const char *root, const char *text, char **out,
+		       struct fb_err *err)
+{
+	*out = fb_asprintf("%s%s", root, text);
+	return *out ? 0 : fb_err_sys(err, ENOMEM, "%s", text);
+}
+
+/* A kernel that the distribution installed, with its initrd where there is one. */
+static int try_default(const struct fb_context *ctx, const char *kernel,
+		       const char *initrd, struct fb_load *load, struct fb_err *err)
+{
+	int rc;
+
+	if (load->kernel || !fb_sys_exists(&ctx->sys, kernel))
+		return 0;
+	rc = copy_string(ctx->sys.root, kernel, &load->kernel, err);
+	if (!rc && !load->initrd && fb_sys_exists(&ctx->sys, initrd))
+		rc = copy_string(ctx->sys.root, initrd, &load->initrd, err);
+	return rc;
+}
+
+static int default_files(const struct fb_context *ctx, struct fb_load *load,
+			 struct fb_err *err)
+{
+	fb_autofree char *kernel = NULL, *initrd = NULL;
+	struct utsname uts;
+	int rc;
+
+	uname(&uts);
+	kernel = fb_asprintf("/boot/vmlinuz-%s", uts.release);
+	initrd = fb_asprintf("/boot/initrd.img-%s", uts.release);
+	if (!kernel || !initrd)
+		return fb_err_sys(err, ENOMEM, "/boot/vmlinuz");
+	rc = try_default(ctx, "/vmlinuz", "/initrd.img", load, err);
+	if (!rc)
+		rc = try_default(ctx, kernel, initrd, load, err);
+	if (!rc && !load->kernel)
+		rc = fb_err_set(err, ENOENT,
+				"which kernel? neither /vmlinuz nor %s is there: give "
+				"--kernel and --initrd, or [kexec] kernel in "
+				"/etc/fastboot.conf",
+				kernel);
+	return rc;
+}
+
+static int choose_files(const struct fb_context *ctx, const struct fb_load_options *o,
+			struct fb_load *load, struct fb_err *err)
+{
+	bool configured = !o->kernel && ctx->config.kernel;
+	const char *kernel = configured ? ctx->config.kernel : o->kernel;
+	const char *initrd = o->initrd	  ? o->initrd
+			     : configured ? ctx->config.initrd
+					  : NULL;
+	int rc = 0;
+
+	if (initrd)
+		rc = copy_string("", initrd, &load->initrd, err);
+	if (!rc && kernel)
+		return copy_string("", kernel, &load->kernel, err);
+	return rc ? rc : default_files(ctx, load, err);
+}
+
+/* ---- which command line -------------------------------------------------- */
+
+static int add_text(char **line, const char *text, struct fb_err *err)
+{
+	char *longer = NULL;
+	int rc;
+
+	if (!text)
+		return 0;
+	rc = fb_cmdline_append_missing(*line, text, &longer, err);
+	if (rc)
+		return rc;
+	free(*line);
+	*line = longer;
+	return 0;
+}
+
+static int choose_command_line(const struct fb_context *ctx,
+			       const struct fb_load_options *o, struct fb_load *load,
+			       struct fb_err *err)
+{
+	fb_autofree char *running = NULL;
+	int rc;
+
+	if (o->command_line)
+		return copy_string("", o->command_line, &load->command_line, err);
+	rc = fb_sys_read(&ctx->sys, "/proc/cmdline", &running, NULL, err);
+	if (!rc)
+		rc = fb_cmdline_reuse(running, &load->command_line, err);
+	if (!rc)
+		rc = add_text(&load->command_line, ctx->config.append, err);
+	if (!rc)
+		rc = add_text(&load->command_line, o->append, err);
+	return rc;
+}
+
+/* ---- is the region carried? ---------------------------------------------- */
+
+/*
+ * A device tree's region may need mem= as well, which only the command line
+ * can carry (arm64 without linux,usable-memory).
+ */
+static int carry_device_tree(const struct fb_context *ctx, struct fb_load *load,
+			     struct fb_err *err)
+{
+	fb_autofree char *running = NULL;
+	struct fb_cmdline_arg now, next;
+	int rc = fb_sys_read(&ctx->sys, "/proc/cmdline", &running, NULL, err);
+
+	if (rc)
+		return rc;
+	if (fb_cmdline_last(running, "mem", &now) &&
+	    (!fb_cmdline_last(load->command_line, "mem", &next) ||
+	     next.length != now.length || memcmp(next.text, now.text, now.length)))
+		return fb_err_set(err, ENOENT,
+				  "the command line does not keep the region free: add "
+				  "%.*s",
+				  (int)now.length, now.text);
+	load->carry = FB_CARRY_DEVICE_TREE;
+	return 0;
+}
+
+static int carry_memmap(const struct fb_load_options *o, struct fb_range region,
+			struct fb_load *load, struct fb_err *err)
+{
+	char text[FB_MEMMAP_TEXT_MAX];
+	int rc = fb_cmdline_carries(load->command_line, region, err);
+
+	load->carry = FB_CARRY_COMMAND_LINE;
+	if (rc == -ENOENT && !o->command_line) {
+		load->carry = FB_CARRY_ADDED;
+		rc = add_text(&load->command_line, fb_memmap_text(region, text), err);
+		if (!rc)
+			rc = fb_cmdline_carries(load->command_line, region, err);
+	}
+	if (!rc)
+		rc = fb_cmdline_kaslr_avoids(load->command_line, region, err);
+	return rc;
+}
+
+static int carry(const struct fb_context *ctx, const struct fb_load_options *o,
+		 const struct fb_region *region, struct fb_load *load,
+		 struct fb_err *err)
+{
+	bool persistent = false;
+	int rc;
+
+	load->region = region->range;
+	if (region->origin == FB_ORIGIN_DEVICE_TREE)
+		return carry_device_tree(ctx, load, err);
+	rc = fb_fwmap_persistent(&ctx->sys, region->range, &persistent, err);
+	if (rc)
+		return rc;
+	if (!persistent)
+		return carry_memmap(o, region->range, load, err);
+	load->carry = FB_CARRY_FIRMWARE;
+	return 0;
+}
+
+/* No region yet: keep the next kernel out of the one that it will make. */
+static int carve_new(struct fb_load *load, struct fb_err *err)
+{
+	fb_autofree struct fb_memmap *list = NULL;
+	size_t count;
+	int rc = fb_memmap_parse(load->command_line, &list, &count, err);
+
+	load->carry = FB_CARRY_NONE;
+	for (size_t i = 0; !rc && i < count; i++)
+		if (list[i].kind == FB_MEMMAP_PERSISTENT &&
+		    fb_range_valid(list[i].range))
+			load->region = list[i].range;
+	return rc;
+}
+
+static struct fb_kexec_request request_of(const struct fb_load *load)
+{
+	struct fb_kexec_request request = {
+		.kernel = load->kernel,
+		.initrd = load->initrd,
+		.command_line = load->command_line,
+		.region = load->region,
+	};
+
+	return request;
+}
+
+static int prepare(const struct fb_context *ctx, const struct fb_load_options *o,
+		   const struct fb_region *region, struct fb_load *load,
+		   struct fb_err *err)
+{
+	struct fb_kexec_request request;
+	int rc = choose_files(ctx, o, load, err);
+
+	if (!rc)
+		rc = choose_command_line(ctx, o, load, err);
+	if (!rc)
+		rc = region ? carry(ctx, o, region, load, err) : carve_new(load, err);
+	if (rc)
+		return rc;
+	request = request_of(load);
+	return fb_kexec_files_check(&request, err);
+}
+
+int fb_load_prepare(const struct fb_context *ctx, const struct fb_load_options *o,
+		    const struct fb_region *region, struct fb_load *load,
+		    struct fb_err *err)
+{
+	struct fb_load l = { .carry = FB_CARRY_NONE };
+	int rc;
+
+	if (o->command_line && (o->append || o->reuse))
+		return fb_usage(err,
+				"--command-line is the whole text: it does not go with "
+				"--append or --reuse-cmdline");
+	rc = prepare(ctx, o, region, &l, err);
+	if (rc) {
+		fb_load_free(&l);
+		return rc;
+	}
+	*load = l;
+	return 0;
+}
+
+int fb_load_prove_firmware(const struct fb_context *ctx, const struct fb_region *region,
+			   enum fb_carry *how, struct fb_err *err)
+{
+	fb_autofree char *running = NULL;
+	bool persistent = false;
+	int rc;
+
+	if (region->origin == FB_ORIGIN_DEVICE_TREE) {
+		*how = FB_CARRY_DEVICE_TREE;
+		return 0;
+	}
+	rc = fb_fwmap_persistent(&ctx->sys, region->range, &persistent, err);
+	if (!rc && !persistent)
+		rc = fb_sys_read(&ctx->sys, "/proc/cmdline", &running, NULL, err);
+	if (!rc && !persistent)
+		rc = fb_cmdline_carries(running, region->range, err);
+	if (!rc)
+		*how = persistent ? FB_CARRY_FIRMWARE : FB_CARRY_COMMAND_LINE;
+	return rc;
+}
+
+int fb_load_perform(const struct fb_context *ctx, const struct fb_load *load,
+		    struct fb_kexec_loaded *loaded, struct fb_err *err)
+{
+	struct fb_kexec_request request = request_of(load);
+
+	return fb_kexec_load(&ctx->sys, &request, loaded, err);
+}
+
+/* ---- words --------------------------------------------------------------- */
+
+const char *fb_carry_text(enum fb_carry carry)
+{
+	switch (carry) {
+	case FB_CARRY_NONE:
+		break;
+	case FB_CARRY_COMMAND_LINE:
+		return "memmap= on its command line";
+	case FB_CARRY_ADDED:
+		return "memmap=, which was added to its command line";
+	case FB_CARRY_FIRMWARE:
+		return "the firmware's memory map";
+	case FB_CARRY_DEVICE_TREE:
+		return "the device tree";
+	}
+	return "nothing: there is no region";
+}
+
+const char *fb_proof_text(enum fb_kexec_proof proof)
+{
+	switch (proof) {
+	case FB_KEXEC_PROOF_NONE:
+		break;
+	case FB_KEXEC_PROOF_SEGMENTS:
+		return "none of its segments is in the region: the kernel printed them";
+	case FB_KEXEC_PROOF_IOMEM:
+		return "none of its segments can be in the region: it is not System "
+		       "RAM "
+		       "that kexec uses";
+	}
+	return "there is no region to keep out of";
+}
+
+void fb_load_say(const struct fb_context *ctx, const struct fb_load *load)
+{
+	char range[FB_RANGE_TEXT_MAX];
+
+	fb_say(ctx, "kernel        %s", load->kernel);
+	fb_say(ctx, "initrd        %s", load->initrd ? load->initrd : "none");
+	fb_say(ctx, "command line  %s", load->command_line);
+	if (load->carry != FB_CARRY_NONE)
+		fb_say(ctx, "region        %s, carried by %s",
+		       fb_range_text(load->region, range), fb_carry_text(load->carry));
+	else if (load->region.size)
+		fb_say(ctx, "region        %s, new",
+		       fb_range_text(load->region, range));
+	else
+		fb_say(ctx, "region        none");
+}
