@@ -64,9 +64,9 @@ struct fb_image_plan {
  * Place a tree in a store of `capacity` bytes (UINT64_MAX: as much as it
  * needs, for a file). Nothing is read or written. Sets the `block` of every
  * extent; a very large sparse file may get fewer, larger extents
- * (fb_erofs_fit_extents). Extents of 2 MiB and more are placed so that a huge
- * page can map them, small files fill the gaps; where that does not fit,
- * everything is packed.
+ * (fb_erofs_fit_extents). Extents of 2 MiB and more are placed so that huge pages
+ * can map them, smaller ones fill the gaps; where that does not fit, everything
+ * is packed.
  *
  * -ENOSPC: does not fit, and the text has both sizes. -EFBIG: above 16 TiB.
  * The errors of fb_erofs_layout_make() and fb_state_table_size(). -ENOMEM. On
@@ -159,6 +159,11 @@ void fb_image_close(struct fb_image *image);
 /* Where the data goes. */
 struct fb_image_sink {
 	/*
+	 * Is this file wanted at all? Called before the work begins; NULL: all
+	 * are. What is not wanted is not read.
+	 */
+	bool (*wanted)(void *context, uint32_t inode);
+	/*
 	 * A descriptor to which the inode's data is written with pwrite(2);
 	 * the image module closes it. From several threads at once, and more
 	 * than once for a file of more than one run. Only extents are written:
@@ -167,7 +172,8 @@ struct fb_image_sink {
 	 */
 	int (*open)(void *context, uint32_t inode, struct fb_err *err);
 	/*
-	 * This file's data is damaged; `why` says where. Called once for each
+	 * This file's data is damaged (a wrong digest, or the store cannot read
+	 * it: -EIO, poisoned memory); `why` says where. Called once for each
 	 * such file, in the order of inodes, when all other data has been
 	 * written and no thread is at work any more. Part of the file may have
 	 * been written: the sink removes it. 0, or -errno, which is returned.
@@ -179,7 +185,8 @@ struct fb_image_sink {
 
 /*
  * Read all data on `threads` cores (0: all online), verify each run before it
- * is written, and keep holes. *damaged is the number of files withheld (may
+ * is written, and keep holes. `progress` (may be NULL) counts bytes, whole
+ * blocks. *damaged is the number of files withheld (may
  * be NULL): that is not a failure. -errno of the store, sink or pwrite; what
  * progress returned.
  */

@@ -1,0 +1,56 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * image_work - runs of data handed to all cores: a list of jobs, a number of
+ * threads, the first error stops. Private to engine/image_*.c.
+ */
+#ifndef FB_ENGINE_IMAGE_WORK_H
+#define FB_ENGINE_IMAGE_WORK_H
+
+#include "engine/image.h"
+
+/*
+ * The most blocks of a job: 512 KiB, which stays in a core's second-level
+ * cache between being read, hashed and written. At least FB_IMAGE_RUN_BLOCKS.
+ */
+#define FB_IMAGE_JOB_BLOCKS 128u
+
+/* The most blocks of a run as fastboot writes it; a reader takes 256. */
+#define FB_IMAGE_RUN_BLOCKS 128u
+
+/* Runs first..first + count - 1, whose blocks follow each other. */
+struct fb_image_job {
+	size_t first;
+	size_t count;
+	uint32_t blocks;
+};
+
+/*
+ * Put runs that follow each other into jobs of at most FB_IMAGE_JOB_BLOCKS (or
+ * one run, if it is longer). wanted(context, inode) may be NULL. *jobs is
+ * malloc'ed. 0 or -ENOMEM.
+ */
+int fb_image_jobs_make(const struct fb_image_run *runs, size_t run_count,
+		       bool (*wanted)(void *context, uint32_t inode), void *context,
+		       struct fb_image_job **jobs, size_t *count);
+
+struct fb_image_work {
+	const struct fb_image_job *jobs;
+	size_t job_count;
+	/*
+	 * Do one job. `buffer` is the thread's own, aligned, and large enough
+	 * for the largest job. Called from several threads at once.
+	 */
+	int (*run)(void *context, const struct fb_image_job *job, uint8_t *buffer,
+		   struct fb_err *err);
+	void *context;
+	unsigned int threads;		    /* 0: online CPUs */
+	const struct fb_progress *progress; /* may be NULL */
+};
+
+/* All jobs; 0, the first error, or -ENOMEM. No thread is left behind. */
+int fb_image_work_run(const struct fb_image_work *work, struct fb_err *err);
+
+/* Aligned to FB_STORE_BLOCK, at least one block; freed with free(). */
+void *fb_image_buffer(uint64_t size);
+
+#endif
