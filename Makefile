@@ -58,7 +58,8 @@ FORMAT := cmdline erofs erofs_decode header
 MACHINE := clock fwmap iomem kexec kpage modules namespace store sys watch
 ENGINE := carve hotplug image_plan image_read image_work image_write memblk plan region state_path state_restore state_scan
 CMD := cmd_check cmd_hotadd cmd_hotremove cmd_image cmd_load cmd_plan \
-	cmd_reboot cmd_restore cmd_save cmd_status config load hotplug main out
+	cmd_reboot cmd_restore cmd_save cmd_status config hotplug load main out \
+	regionstore save unpack
 MODULES := $(BASE:%=base/%) $(FORMAT:%=format/%) $(MACHINE:%=machine/%) \
 	$(ENGINE:%=engine/%) $(CMD:%=cmd/%)
 # TEMPORARY while the skeleton fills: only what exists

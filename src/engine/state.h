@@ -108,6 +108,9 @@ int fb_state_open(void *scan, uint32_t inode, struct fb_err *err);
  */
 size_t fb_state_changed(const struct fb_state_scan *scan, uint32_t *example);
 
+/* Is something mounted on this directory? False also where that is unknown. */
+bool fb_state_is_mount(const char *path);
+
 struct fb_state_restore;
 
 /*
@@ -149,7 +152,9 @@ int fb_state_withhold(struct fb_state_restore *restore, uint32_t inode,
 
 /*
  * Set owner, extended attributes, mode and times, in this order (chown drops
- * capabilities and set-user-ID), directories after all they hold. `progress`
+ * capabilities and set-user-ID), directories after all they hold; then, where
+ * it was made below "/", flush the file systems (syncfs(2), nothing to do on
+ * tmpfs): what follows may give up the image. `progress`
  * (may be NULL) gets names. After a failure call fb_state_undo().
  */
 int fb_state_finish(struct fb_state_restore *restore,

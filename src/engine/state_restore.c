@@ -731,6 +731,36 @@ static int finish_one(struct fb_state_restore *r, const struct made *m,
 	return 0;
 }
 
+static bool is_inside(const struct fb_state_restore *r, uint32_t dir)
+{
+	uint32_t place = r->place[dir];
+
+	return place && r->made[place - 1].inside;
+}
+
+/* The file systems of the roots: those whose entry is not inside another. */
+static int flush(struct fb_state_restore *r, struct fb_err *err)
+{
+	if (strcmp(r->under, "/"))
+		return 0;
+	for (size_t n = 0; n < r->made_count; n++) {
+		const struct made *m = &r->made[n];
+		bool root = m->inside && !m->gone && !is_inside(r, m->dir);
+		int dir = -1;
+
+		if (!root)
+			continue;
+		dir = enter(r,
+			    S_ISDIR(r->tree->inodes[m->inode].mode) ? m->inode : m->dir,
+			    err);
+		if (dir < 0)
+			return dir;
+		if (syncfs(dir))
+			return fail(r, err, errno, "flush", m->dir, made_name(r, m));
+	}
+	return 0;
+}
+
 int fb_state_finish(struct fb_state_restore *r, const struct fb_progress *progress,
 		    struct fb_err *err)
 {
@@ -747,7 +777,7 @@ int fb_state_finish(struct fb_state_restore *r, const struct fb_progress *progre
 		if (rc)
 			return rc;
 	}
-	return 0;
+	return flush(r, err);
 }
 
 /* ---- undo

@@ -719,6 +719,16 @@ void fb_state_scan_free(struct fb_state_scan *scan)
 	*scan = empty;
 }
 
+bool fb_state_is_mount(const char *path)
+{
+	fb_autofree char *above = fb_asprintf("%s/..", path);
+	struct statx stx, up;
+
+	return above && !statx(AT_FDCWD, path, STAT_FLAGS, STATX_BASIC_STATS, &stx) &&
+	       !statx(AT_FDCWD, above, STAT_FLAGS, STATX_BASIC_STATS, &up) &&
+	       is_mount(&stx, stx_dev(&up));
+}
+
 /* ---- contents ------------------------------------------------------------------ */
 
 static bool same_file(const struct fb_state_scan *scan, uint32_t inode,
