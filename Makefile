@@ -42,7 +42,7 @@ say = @$(if $(V),:,printf '  %-4s %s\n' $(1) $@)
 # ---- libraries ----------------------------------------------------------
 PKG_CONFIG ?= pkg-config
 PKGS := libndctl libkmod json-c inih libxxhash libisal
-NO_LIBS_GOALS := help clean deps demo test lint uninstall
+NO_LIBS_GOALS := help clean deps demo kernel test lint uninstall
 ifneq ($(filter-out $(NO_LIBS_GOALS),$(or $(MAKECMDGOALS),all)),)
 MISSING := $(strip $(foreach p,$(PKGS),$(shell $(PKG_CONFIG) --exists $(p) || echo $(p))))
 ifneq ($(MISSING),)
@@ -55,8 +55,8 @@ endif
 # ---- sources: explicit and sorted, a layer each --------------------------
 BASE := err facts range tree util
 FORMAT := cmdline erofs erofs_decode header
-MACHINE := clock fwmap iomem kexec kpage modules namespace store sys watch
-ENGINE := carve hotplug image_plan image_read image_work image_write memblk plan region state_path state_restore state_scan
+MACHINE := clock fwmap hook iomem kexec kpage modules namespace store sys watch
+ENGINE := carve hotplug image_plan image_read image_work image_write memblk plan region state_path state_restore state_scan timeline
 CMD := cmd_check cmd_hotadd cmd_hotremove cmd_image cmd_load cmd_plan \
 	cmd_reboot cmd_restore cmd_save cmd_status config hotplug load main out \
 	regionstore save unpack
@@ -148,6 +148,10 @@ test: deps ## install what is missing, build everything, pass every test
 	$(MAKE) VARIANT=asan all unit-bins
 	$(MAKE) lint
 	scripts/test
+
+.PHONY: kernel
+kernel: ## build a kernel that starts in a fraction of a second (kernel/README.md)
+	kernel/build
 
 .PHONY: demo
 demo: deps ## a real reboot with a real redis in a virtual machine
