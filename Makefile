@@ -55,7 +55,7 @@ endif
 # ---- sources: explicit and sorted, a layer each --------------------------
 BASE := err facts range tree util
 FORMAT := cmdline erofs erofs_decode header
-MACHINE := clock fwmap hook iomem kexec kpage modules namespace store sys watch
+MACHINE := clock fwmap hook iomem kconfig kexec kpage modules namespace store sys watch
 ENGINE := carve hotplug image_plan image_read image_work image_write memblk plan region state_path state_restore state_scan timeline
 CMD := cmd_check cmd_hotadd cmd_hotremove cmd_image cmd_load cmd_plan \
 	cmd_reboot cmd_restore cmd_save cmd_status config hotplug load main out \
