@@ -40,17 +40,6 @@ struct fb_command {
 };
 
 /* One per cmd_*.c, listed in main.c in the order of --help. */
-/* TEMPORARY: weak until each has landed */
-#pragma weak fb_cmd_check
-#pragma weak fb_cmd_plan
-#pragma weak fb_cmd_status
-#pragma weak fb_cmd_hotadd
-#pragma weak fb_cmd_hotremove
-#pragma weak fb_cmd_save
-#pragma weak fb_cmd_restore
-#pragma weak fb_cmd_image
-#pragma weak fb_cmd_load
-#pragma weak fb_cmd_reboot
 extern const struct fb_command fb_cmd_check, fb_cmd_plan, fb_cmd_status,
 	fb_cmd_hotadd, fb_cmd_hotremove, fb_cmd_save, fb_cmd_restore,
 	fb_cmd_image, fb_cmd_load, fb_cmd_reboot;

@@ -480,7 +480,7 @@ static int run(const struct fb_context *ctx, int argc, char **argv, struct fb_er
 const struct fb_command fb_cmd_check = {
 	.name = "check",
 	.arguments = "",
-	.summary = "Say whether this machine and kernel can do it, and what to fix",
+	.summary = "say whether this machine and kernel can do it, and what to fix",
 	.help = "",
 	.run = run,
 };

@@ -107,7 +107,7 @@ static int run(const struct fb_context *ctx, int argc, char **argv, struct fb_er
 const struct fb_command fb_cmd_hotadd = {
 	.name = "hotadd",
 	.arguments = "[--discard]",
-	.summary = "Make the region System RAM",
+	.summary = "make the region System RAM",
 	.help = "      --discard   also when the region holds an image that was never "
 		"restored\n",
 	.run = run,

@@ -104,7 +104,7 @@ static int run(const struct fb_context *ctx, int argc, char **argv, struct fb_er
 const struct fb_command fb_cmd_hotremove = {
 	.name = "hotremove",
 	.arguments = "[--deadline SECONDS]",
-	.summary = "Take the region back from System RAM",
+	.summary = "take the region back from System RAM",
 	.help = "      --deadline SECONDS   give up and put everything back after that; "
 		"default\n"
 		"                           [hotremove] deadline=, 60\n",

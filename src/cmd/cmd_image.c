@@ -583,7 +583,7 @@ static int run(const struct fb_context *ctx, int argc, char **argv, struct fb_er
 const struct fb_command fb_cmd_image = {
 	.name = "image",
 	.arguments = "show|list|verify|extract [FILE] [--to DIR [PATH…]]",
-	.summary = "Look at an image, in the region or in FILE",
+	.summary = "look at an image, in the region or in FILE",
 	.help = "  show                its header\n"
 		"  list                every name in it, as tar -tv\n"
 		"  verify              read all of it, name the files that are "

@@ -304,7 +304,7 @@ static int run(const struct fb_context *ctx, int argc, char **argv, struct fb_er
 const struct fb_command fb_cmd_restore = {
 	.name = "restore",
 	.arguments = "[--mode eager] [--from FILE] [DIR…]",
-	.summary = "Give the state in the region back to its directories",
+	.summary = "give the state in the region back to its directories",
 	.help = "  DIR                 only these of the image's states (all)\n"
 		"      --mode eager    copy everything, then be done (the only one)\n"
 		"      --from FILE     an image in a file instead of the region\n",

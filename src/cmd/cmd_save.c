@@ -219,7 +219,7 @@ static int run(const struct fb_context *ctx, int argc, char **argv, struct fb_er
 const struct fb_command fb_cmd_save = {
 	.name = "save",
 	.arguments = "[--to FILE] [--replace] [DIR…]",
-	.summary = "Write the state as an image into the region",
+	.summary = "write the state as an image into the region",
 	.help = "  DIR                 directories to save (the configured states)\n"
 		"      --to FILE       into a file instead; it is replaced only by a\n"
 		"                      whole image\n"

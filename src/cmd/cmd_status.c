@@ -315,7 +315,7 @@ static int run(const struct fb_context *ctx, int argc, char **argv, struct fb_er
 const struct fb_command fb_cmd_status = {
 	.name = "status",
 	.arguments = "",
-	.summary = "Show the region, its mode, what is in use, and the image in it",
+	.summary = "show the region, its mode, what is in use, and the image in it",
 	.help = "",
 	.run = run,
 };

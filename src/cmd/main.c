@@ -4,6 +4,7 @@
  * error becomes a line on stderr and an exit status.
  */
 #define _GNU_SOURCE
+#include <ctype.h>
 #include <errno.h>
 #include <getopt.h>
 #include <limits.h>
@@ -18,9 +19,9 @@
 #include "cmd/signals.h"
 
 static const struct fb_command *const commands[] = {
-	&fb_cmd_check,	 &fb_cmd_plan, &fb_cmd_status,	&fb_cmd_hotadd,
+	&fb_cmd_check,	   &fb_cmd_plan, &fb_cmd_status,  &fb_cmd_hotadd,
 	&fb_cmd_hotremove, &fb_cmd_save, &fb_cmd_restore, &fb_cmd_image,
-	&fb_cmd_load,	 &fb_cmd_reboot,
+	&fb_cmd_load,	   &fb_cmd_reboot,
 };
 
 static const char global_help[] =
@@ -37,16 +38,15 @@ static void print_help(void)
 	printf("usage: fastboot [OPTION…] COMMAND [ARG…]\n\n"
 	       "Reboot into a new kernel and keep a ramdisk's contents.\n\n");
 	for (size_t i = 0; i < FB_ARRAY_SIZE(commands); i++)
-		if (commands[i])
-			printf("  %-11s %s\n", commands[i]->name,
-			       commands[i]->summary);
+		printf("  %-11s %s\n", commands[i]->name, commands[i]->summary);
 	printf("\n%s\nfastboot(8) is the manual.\n", global_help);
 }
 
 static void print_command_help(const struct fb_command *cmd)
 {
-	printf("usage: fastboot [OPTION…] %s%s%s\n\n%s.\n", cmd->name,
-	       cmd->arguments[0] ? " " : "", cmd->arguments, cmd->summary);
+	printf("usage: fastboot [OPTION…] %s%s%s\n\n%c%s.\n", cmd->name,
+	       cmd->arguments[0] ? " " : "", cmd->arguments,
+	       toupper((unsigned char)cmd->summary[0]), cmd->summary + 1);
 	if (cmd->help[0])
 		printf("\n%s", cmd->help);
 	printf("\nOptions of every command:\n%s", global_help);
@@ -55,7 +55,7 @@ static void print_command_help(const struct fb_command *cmd)
 static const struct fb_command *find_command(const char *name)
 {
 	for (size_t i = 0; i < FB_ARRAY_SIZE(commands); i++)
-		if (commands[i] && !strcmp(commands[i]->name, name))
+		if (!strcmp(commands[i]->name, name))
 			return commands[i];
 	return NULL;
 }
