@@ -21,6 +21,15 @@ static bool is_bank(const struct fb_iomem_entry *e)
 	return !e->depth && !strcmp(e->name, FB_IOMEM_RAM);
 }
 
+#define LOWEST (128 * FB_MIB)
+
+/* "Kernel code", "Kernel data", ...: where KASLR put this one; see the header. */
+static bool is_kernel(const struct fb_iomem_entry *e)
+{
+	return e->range.start >= LOWEST &&
+	       !strncmp(e->name, "Kernel ", strlen("Kernel "));
+}
+
 /* The rest of the open bank up to `end`; false where that is nothing. */
 static bool take_gap(struct gaps *g, uint64_t end, struct fb_range *gap)
 {
@@ -42,8 +51,8 @@ static bool next_gap(struct gaps *g, struct fb_range *gap, struct fb_range *bank
 		*bank = g->bank;
 		if (e && g->bank.size && e->depth) {
 			/* Something inside the bank; deeper ones lie in it. */
-			found = take_gap(g, e->range.start, gap);
-			if (fb_range_end(e->range) > g->at)
+			found = !is_kernel(e) && take_gap(g, e->range.start, gap);
+			if (!is_kernel(e) && fb_range_end(e->range) > g->at)
 				g->at = fb_range_end(e->range);
 			g->next++;
 		} else {
@@ -99,8 +108,6 @@ static uint64_t largest(const struct fb_iomem *iomem, const struct fb_carve_requ
 	return best;
 }
 
-#define LOWEST (128 * FB_MIB)
-
 static int nothing_fits(const struct fb_iomem *iomem, const struct fb_carve_request *rq,
 			struct fb_err *err)
 {
@@ -148,7 +155,7 @@ static int in_the_way(const struct fb_iomem *iomem, struct fb_range region,
 	for (size_t i = 0; i < iomem->count; i++) {
 		const struct fb_iomem_entry *e = &iomem->entries[i];
 
-		if (!is_bank(e) && fb_range_overlaps(e->range, region))
+		if (!is_bank(e) && !is_kernel(e) && fb_range_overlaps(e->range, region))
 			return fb_err_set(err, ENOSPC,
 					  "a region at %s would overlap %s (%s)",
 					  fb_range_text(region, a),

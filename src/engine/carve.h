@@ -41,9 +41,12 @@ struct fb_carve {
 };
 
 /*
- * Choose the region. It lies in one bank of System RAM and clear of
- * everything that /proc/iomem shows inside: the kernel, a crash kernel, what
- * firmware reserved. The lowest address above 4 GiB that fits is taken (boot
+ * Choose the region. It lies in one bank of System RAM and clear of what
+ * /proc/iomem shows inside: a crash kernel, what firmware reserved. The running
+ * kernel itself counts only below 128 MiB, where a kernel without KASLR goes:
+ * one with KASLR sits elsewhere at every boot, and the next one keeps out of
+ * the region (fb_cmdline_kaslr_avoids()). So the choice is the same at every
+ * boot. The lowest address above 4 GiB that fits is taken (boot
  * loaders and kexec fill memory from the top), else the lowest above 1 GiB,
  * else above 128 MiB; with `at_set` only that one address. There the blocks
  * begin at the first boundary behind the overhead.

@@ -29,8 +29,12 @@ static const char kaslr[] = "00100000-7ffdcfff : System RAM\n"
 			    "100000000-27fffffff : System RAM\n"
 			    "  142000000-1437fffff : Kernel code\n"
 			    "  143800000-144ffffff : Kernel data\n"
-			    "    143900000-143900fff : inner\n"
 			    "  270000000-27fffffff : Crash kernel\n";
+
+static const char crash[] = "00100000-7ffdcfff : System RAM\n"
+			    "100000000-27fffffff : System RAM\n"
+			    "  150000000-15fffffff : Crash kernel\n"
+			    "    151000000-151000fff : inner\n";
 
 static const char with_region[] = "00100000-7ffdcfff : System RAM\n"
 				  "100000000-17fffffff : Persistent Memory (legacy)\n"
@@ -67,11 +71,14 @@ static const struct {
 	{ "arm64's overhead", pc, 2 * G, 1, 128 * M, 16 * M, 0, 4208 * M, 2064 * M, 33,
 	  16, NULL },
 	{ "no overhead", pc, 2 * G, 1, 128 * M, 0, 0, 4 * G, 2 * G, 32, 16, NULL },
-	/* behind the kernel at 0x144ffffff: the boundary 0x148000000 */
-	{ "around the kernel", kaslr, 2 * G, 1, 128 * M, 2 * M, 0, 0x147e00000,
-	  2050 * M, 41, 16, NULL },
-	{ "in front of it", kaslr, G - 128 * M, 1, 128 * M, 2 * M, 0, 4222 * M, 898 * M,
-	  33, 7, NULL },
+	/* where KASLR put the kernel this time says nothing */
+	{ "over the kernel", kaslr, 2 * G, 1, 128 * M, 2 * M, 0, 4222 * M, 2050 * M, 33,
+	  16, NULL },
+	/* behind it at 0x15fffffff: the boundary 0x168000000 */
+	{ "around a crash kernel", crash, 2 * G, 1, 128 * M, 2 * M, 0, 0x167e00000,
+	  2050 * M, 45, 16, NULL },
+	{ "in front of it", crash, G, 1, 128 * M, 2 * M, 0, 4222 * M, 1026 * M, 33, 8,
+	  NULL },
 	{ "behind a region", with_region, 2 * G, 1, 128 * M, 2 * M, 0, 0x187e00000,
 	  2050 * M, 49, 16, NULL },
 	{ "below 4 GiB", small_pc, G, 1, 128 * M, 2 * M, 0, 1150 * M, 1026 * M, 9, 8,
@@ -94,8 +101,12 @@ static const struct {
 	  0, 0, "not in one bank" },
 	{ "unaligned", pc, G, 4 * G + 4096, 128 * M, 2 * M, -EINVAL, 0, 0, 0, 0,
 	  "multiple of 2 MiB" },
-	{ "at the kernel", kaslr, G, 5 * G, 128 * M, 2 * M, -ENOSPC, 0, 0, 0, 0,
+	{ "at the kernel", kaslr, G, 5 * G, 128 * M, 2 * M, 0, 5 * G, 1152 * M, 41, 8,
+	  NULL },
+	{ "at a low kernel", pc, G, 16 * M, 128 * M, 2 * M, -ENOSPC, 0, 0, 0, 0,
 	  "Kernel code" },
+	{ "at a crash kernel", crash, G, 5 * G, 128 * M, 2 * M, -ENOSPC, 0, 0, 0, 0,
+	  "Crash kernel" },
 	{ "at a region", with_region, G, 4 * G, 128 * M, 2 * M, -ENOSPC, 0, 0, 0, 0,
 	  "Persistent Memory" },
 	{ "at a device", pc, G, 0xb0000000, 128 * M, 2 * M, -ENOSPC, 0, 0, 0, 0,
