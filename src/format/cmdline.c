@@ -520,7 +520,7 @@ static int check_entries(const struct fb_memmap *list, size_t count,
 	char text[FB_MEMMAP_TEXT_MAX];
 
 	for (size_t i = 0; i < count; i++) {
-		if (says_range(&list[i], range) && i < first)
+		if (i < first && says_range(&list[i], range))
 			before = &list[i];
 		found |= says_range(&list[i], range) && i >= first;
 	}

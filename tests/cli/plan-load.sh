@@ -1,0 +1,176 @@
+#!/bin/bash
+# SPDX-License-Identifier: GPL-2.0-or-later
+#
+# plan and load on small trees made here: what they choose, add and refuse.
+
+# shellcheck source=tests/cli/lib.sh
+. "$(dirname "$0")/lib.sh"
+
+tree=$WORK/tree
+
+# tree IOMEM CMDLINE [BLOCK-SIZE-HEX]
+tree() {
+	rm -rf "$tree"
+	mkdir -p "$tree"/proc "$tree"/sys/devices/system/memory "$tree"/sys/kernel
+	printf '%s\n' "$1" >"$tree/proc/iomem"
+	printf '%s\n' "$2" >"$tree/proc/cmdline"
+	echo "${3:-8000000}" >"$tree/sys/devices/system/memory/block_size_bytes"
+	echo 0 >"$tree/sys/kernel/kexec_loaded"
+}
+
+# firmware_says N START END TYPE
+firmware_says() {
+	mkdir -p "$tree/sys/firmware/memmap/$1"
+	echo "$2" >"$tree/sys/firmware/memmap/$1/start"
+	echo "$3" >"$tree/sys/firmware/memmap/$1/end"
+	echo "$4" >"$tree/sys/firmware/memmap/$1/type"
+}
+
+# refused NAME STATUS REGEX ARG…: one line on stderr, nothing on stdout.
+refused() {
+	local name=$1 status=$2 regex=$3
+	shift 3
+	expect_status "$status" "$name" "$FASTBOOT" --sysroot "$tree" "$@"
+	check_match "$name: says why" "^fastboot: .*$regex" "$ERRORS"
+	check_eq "$name: in one line" 1 "$(wc -l <<<"$ERRORS")"
+}
+
+pc='00001000-0009fbff : System RAM
+00100000-7ffdcfff : System RAM
+  01000000-01ffffff : Kernel code
+100000000-27fffffff : System RAM'
+with_region='00001000-0009fbff : System RAM
+00100000-7ffdcfff : System RAM
+100000000-17fffffff : Persistent Memory (legacy)
+180000000-27fffffff : System RAM'
+hidden='00000000-00000000 : System RAM
+00000000-00000000 : Persistent Memory (legacy)'
+
+# --- plan ---------------------------------------------------------------------
+
+tree "$pc" 'quiet ro'
+check "plan" "$FASTBOOT" --sysroot "$tree" plan --size 2G
+check_match "plan: the text to add" '^    memmap=2050M!4222M$' "$OUTPUT"
+check_match "plan: which blocks" 'memory blocks 33 to 48 \(16 of 128 MiB\)' "$OUTPUT"
+check_match "plan: where to put it, GRUB" '/etc/default/grub' "$OUTPUT"
+check_match "plan: where to put it, kernel-install" '/etc/kernel/cmdline' "$OUTPUT"
+check_eq "plan: no warning" "" "$ERRORS"
+check "plan of an odd size" "$FASTBOOT" --sysroot "$tree" plan --size 2000M
+check_match "plan of an odd size: rounded" '2,000 MiB up to whole memory blocks' "$OUTPUT"
+check "plan at an address" "$FASTBOOT" --sysroot "$tree" plan --size 1G --at 0x140000000
+check_match "plan at an address: the text" '^    memmap=1152M!5G$' "$OUTPUT"
+check_match "plan at an address: what is lost" 'the rest is lost' "$OUTPUT"
+check "plan --json" "$FASTBOOT" --json --sysroot "$tree" plan --size 2G
+check_match "plan --json: the text" '"memmap":"memmap=2050M!4222M"' "$OUTPUT"
+check_match "plan --json: bytes" '"size":2149580800' "$OUTPUT"
+check_match "plan --json: blocks" '"block_count":16' "$OUTPUT"
+
+refused "plan: size 0" 1 'size 0' plan --size 0
+refused "plan: too large" 1 'largest region is 6,016 MiB' plan --size 7G
+refused "plan: over the kernel" 1 'Kernel code' plan --size 128M --at 16M
+refused "plan: odd address" 1 'multiple of 2 MiB' plan --size 1G --at 0x100001000
+refused "plan: no size" 2 'how large' plan
+refused "plan: no number" 2 "'2X'" plan --size 2X
+refused "plan: an operand" 2 "'2G'" plan --size 1G 2G
+
+tree "$pc" 'quiet ro' 80000000
+check "plan with blocks of 2 GiB" "$FASTBOOT" --sysroot "$tree" plan --size 2G
+check_match "plan with blocks of 2 GiB: the text" '^    memmap=2050M!6142M$' "$OUTPUT"
+
+tree "$with_region" 'quiet memmap=2G!4G'
+check "plan where there is a region" "$FASTBOOT" --sysroot "$tree" plan --size 1G
+check_match "plan where there is a region: beside it" '^    memmap=1026M!6270M$' "$OUTPUT"
+check_match "plan where there is a region: a warning" 'warning: there is a region already' "$ERRORS"
+
+# shellcheck disable=SC2016 # a dollar sign, not a variable
+tree "$pc" 'memmap=1M$8G memmap=1M$8200M memmap=1M$8400M memmap=1M$8600M'
+check "plan with four memmap= in front" "$FASTBOOT" --sysroot "$tree" plan --size 2G
+check_match "plan with four memmap= in front: a warning" 'warning: .*nokaslr' "$ERRORS"
+
+tree "$hidden" 'quiet'
+refused "plan: addresses hidden" 1 'root' plan --size 2G
+tree "$pc" 'quiet'
+rm "$tree/sys/devices/system/memory/block_size_bytes"
+expect_status 1 "plan: no memory hotplug" "$FASTBOOT" --sysroot "$tree" plan --size 2G ||
+	check_match "plan: no memory hotplug: says what" 'block_size_bytes' "$ERRORS"
+
+# --- load: a kernel is a header of 1 KiB here, and 64 KiB in all ---------------
+
+kernel=$WORK/vmlinuz
+# put OFFSET BYTES
+put() { printf %b "$2" | dd of="$kernel" bs=1 seek=$(($1)) conv=notrunc status=none; }
+truncate -s 65536 "$kernel"
+put 0x1f1 '\0007'
+put 0x1f4 '\0000\0017\0000\0000'
+put 0x1fe '\0125\0252'
+put 0x202 'HdrS'
+put 0x206 '\0017\0002'
+put 0x211 '\0001'
+put 0x236 '\0177\0000'
+put 0x238 '\0377\0007\0000\0000'
+: >"$WORK/initrd"
+machine=$(uname -m)
+
+# would_load NAME REGEX ARG…: a dry run succeeds, its output matches.
+would_load() {
+	local name=$1 regex=$2
+	shift 2
+	check "$name" "$FASTBOOT" -n --sysroot "$tree" load "$@"
+	check_match "$name: output" "$regex" "$OUTPUT"
+}
+
+refused "load: --sysroot without a dry run" 2 'dry-run' load --kernel "$kernel"
+refused "load: contradiction" 2 'whole text' -n load --kernel "$kernel" \
+	--command-line x --append y
+refused "load: unload and more" 2 'unload' -n load --unload --append y
+refused "load: operand" 2 "'foo'" -n load foo
+
+if [ "$machine" != x86_64 ]; then
+	skip "load of a bzImage" "needs x86_64, this is $machine"
+	finish
+fi
+
+tree "$with_region" 'BOOT_IMAGE=/vmlinuz quiet initrd=\i ro -- x'
+would_load "load adds what is missing" '^command line  quiet ro memmap=2G!4G -- x$' --kernel "$kernel"
+check_match "load says so" 'carried by memmap=, which was added' "$OUTPUT"
+would_load "load --append" '^command line  quiet ro a=b memmap=2G!4G -- x$' \
+	--kernel "$kernel" --append 'quiet a=b'
+would_load "load --command-line" '^command line  x memmap=0x80000000!4096M$' \
+	--kernel "$kernel" --command-line 'x memmap=0x80000000!4096M'
+refused "load: a command line without the region" 1 'add memmap=2G!4G' \
+	-n load --kernel "$kernel" --command-line 'quiet'
+refused "load: no kernel" 1 'which kernel' -n load
+refused "load: a text file" 1 'not a kernel' -n load --kernel "$0"
+refused "load: no initrd" 1 'cannot open /nowhere' -n load --kernel "$kernel" --initrd /nowhere
+refused "load: too long" 1 'takes 2016' -n load --kernel "$kernel" --append "$(printf 'a%02010d' 0)"
+check "load --json" "$FASTBOOT" --json -n --sysroot "$tree" load --kernel "$kernel" --initrd "$WORK/initrd"
+check_match "load --json: not loaded" '"loaded":false' "$OUTPUT"
+
+mkdir -p "$tree/boot"
+cp "$kernel" "$tree/vmlinuz"
+: >"$tree/initrd.img"
+would_load "load: Debian's links" "^initrd        $tree/initrd.img\$"
+rm "$tree/vmlinuz"
+cp "$kernel" "$tree/boot/vmlinuz-$(uname -r)"
+would_load "load: the running release" "^kernel        $tree/boot/vmlinuz-$(uname -r)\$"
+
+cat >"$WORK/conf" <<-END
+	[kexec]
+	kernel = $kernel
+	initrd = $WORK/initrd
+	append = quiet panic=10
+END
+check "load from the configuration" "$FASTBOOT" -c "$WORK/conf" -n --sysroot "$tree" load
+check_match "load from the configuration: initrd" "^initrd        $WORK/initrd\$" "$OUTPUT"
+check_match "load from the configuration: append" '^command line  quiet ro panic=10 memmap=2G!4G -- x$' "$OUTPUT"
+
+firmware_says 0 0x100000 0x7ffdcfff 'System RAM'
+firmware_says 1 0x100000000 0x17fffffff 'Persistent Memory (legacy)'
+would_load "load: the firmware has the region" "carried by the firmware's memory map" --kernel "$kernel"
+check_match "load: the firmware has the region: nothing added" '^command line  quiet ro -- x$' "$OUTPUT"
+
+tree "$pc" 'quiet'
+would_load "load without a region" '^region        none$' --kernel "$kernel"
+would_load "load of the first kernel with a region" '^region        0x107e00000-0x187ffffff, new$' \
+	--kernel "$kernel" --append 'memmap=2050M!4222M'
+finish
