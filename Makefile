@@ -78,7 +78,7 @@ build/vmtools/%: tests/vm/tools/%.c Makefile
 	$(Q)$(CC) -std=gnu11 $(WARN) -O2 -pthread -static -o $@ $<
 
 # ---- unit tests: each names the modules it links --------------------------
-UNIT_TESTS := test_carve test_clock test_cmdline test_err test_kexec test_range test_state test_sys test_tree test_util
+UNIT_TESTS := test_carve test_clock test_cmdline test_err test_hotplug test_kexec test_memblk test_plan test_range test_region test_state test_sys test_tree test_util
 test_carve_MODULES := engine/carve machine/iomem machine/sys base/err \
 	base/facts base/range base/util
 test_clock_MODULES := machine/clock
@@ -92,6 +92,13 @@ test_state_MODULES := engine/state_path engine/state_restore engine/state_scan \
 test_sys_MODULES := machine/sys base/err base/util
 test_tree_MODULES := base/tree base/util
 test_util_MODULES := base/util
+test_hotplug_MODULES := engine/hotplug engine/memblk engine/plan machine/clock \
+	machine/iomem machine/kpage machine/watch base/err base/facts base/range \
+	base/util
+test_memblk_MODULES := engine/memblk base/err base/facts base/range base/util
+test_plan_MODULES := engine/plan machine/clock base/err base/range base/util
+test_region_MODULES := engine/region format/cmdline machine/iomem base/err \
+	base/facts base/range base/util
 UNIT_BINS := $(UNIT_TESTS:%=$(B)/tests/unit/%)
 
 .PHONY: all

@@ -27,8 +27,9 @@ int fb_hotplug_find(const struct fb_context *ctx, struct fb_region *region,
 	if (rc || ctx->dry_run || !fb_sys_live(&ctx->sys))
 		return rc;
 	rc = fb_modules_load(&ctx->sys, err);
-	if (!rc)
-		rc = fb_namespace_settle(err);
+	if (rc || region->mode != FB_NS_NONE)
+		return rc;
+	rc = fb_namespace_settle(err);
 	return rc ? rc : fb_region_find(&ctx->sys, wanted, region, err);
 }
 

@@ -277,15 +277,17 @@ static void add_kmem(struct draft *d)
 		driver_write(d, &s->undo, "device_dax", "bind");
 		check_driver(d, &s->undo, "device_dax");
 	}
+	/* Whichever of the two binds it, this undo is in front of both. */
+	s = add(d, "kmem lets go of ", d->dax);
+	driver_write(d, &s->undo, "kmem", "unbind");
+	check_driver(d, &s->undo, "");
+	s->undo.guarded = true;
 	s = add(d, "kmem may have ", d->dax);
 	driver_write(d, &s->forward, "kmem", "new_id");
 	driver_write(d, &s->undo, "kmem", "remove_id");
 	s = add(d, "kmem takes ", d->dax);
 	driver_write(d, &s->forward, "kmem", "bind");
 	check_driver(d, &s->forward, "kmem");
-	driver_write(d, &s->undo, "kmem", "unbind");
-	check_driver(d, &s->undo, "");
-	s->undo.guarded = true;
 }
 
 static const struct fb_memblk *find_block(const struct fb_memblks *blocks,
@@ -350,11 +352,24 @@ int fb_hotadd_plan(const struct fb_hotplug_facts *facts, struct fb_plan *plan,
 
 /* ---- hotremove --------------------------------------------------------------------------- */
 
+/*
+ * Dropping walks every page of every file, of tmpfs, too: 400 ms for 900 MiB
+ * under emulation, where moving a page takes ten times as long as walking
+ * over one. Worth it from an eighth on.
+ */
+static bool worth_dropping(const struct fb_memblk_usage *usage)
+{
+	return !usage->known || usage->droppable > usage->used / 8;
+}
+
 static void add_drop_caches(struct draft *d)
 {
-	struct fb_step *s = add(d, "drop the clean page cache", "");
+	struct fb_step *s;
 
+	if (!worth_dropping(&d->facts->usage))
+		return;
 	/* 1: the page cache only; there is no slab in the region. */
+	s = add(d, "drop the clean page cache", "");
 	fb_write_set(&s->forward, DROP_CACHES, "1");
 }
 

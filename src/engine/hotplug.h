@@ -18,7 +18,7 @@
  * auto_online_blocks back.
  *
  * hotremove: auto_online_blocks to "offline" (for the undo); clean page cache
- * dropped; blocks offline, the emptiest first; kmem unbound only if every
+ * dropped, where there is enough of it in the region; blocks offline, the emptiest first; kmem unbound only if every
  * block reads "offline" (otherwise the kernel keeps the memory until the next
  * reboot); namespace to raw; auto_online_blocks back. Dropping the cache is
  * the one step without an undo: nothing is lost by it but time.
