@@ -8,6 +8,9 @@
 #include <stdlib.h>
 #include <string.h>
 #include <xxhash.h>
+#if defined(__x86_64__) && __has_include(<xxh_x86dispatch.h>)
+#include <xxh_x86dispatch.h> /* the same function with AVX2 or AVX-512 */
+#endif
 
 #include "base/util.h"
 #include "format/le.h"

@@ -1,0 +1,906 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* Images in a store in memory: round trips, damage, and power cuts. */
+#define _GNU_SOURCE
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <setjmp.h>
+#include <cmocka.h>
+
+#include <stdatomic.h>
+#include <stdio.h>
+#include <sys/wait.h>
+
+#include "image_help.h"
+
+#define STORE_SIZE (64 * FB_MIB)
+
+/* ---- helpers ------------------------------------------------------------------ */
+
+static void assert_ok(int ret, const struct fb_err *err)
+{
+	if (ret)
+		print_error("%d: %s\n", ret, err->text);
+	assert_int_equal(ret, 0);
+}
+
+static void compare_extents(const struct fb_inode *a, const struct fb_inode *b)
+{
+	assert_int_equal(a->extent_count, b->extent_count);
+	for (size_t i = 0; i < a->extent_count; i++) {
+		assert_int_equal(a->extents[i].offset, b->extents[i].offset);
+		assert_int_equal(a->extents[i].length, b->extents[i].length);
+		assert_int_equal(a->extents[i].block, b->extents[i].block);
+	}
+}
+
+static void compare_inodes(const struct fb_inode *a, const struct fb_inode *b)
+{
+	assert_int_equal(a->mode, b->mode);
+	assert_int_equal(a->uid, b->uid);
+	assert_int_equal(a->gid, b->gid);
+	assert_int_equal(a->nlink, b->nlink);
+	assert_int_equal(a->rdev, b->rdev);
+	assert_int_equal(a->size, b->size);
+	assert_true(a->mtime_sec == b->mtime_sec);
+	assert_int_equal(a->mtime_nsec, b->mtime_nsec);
+	assert_int_equal(a->xattr_count, b->xattr_count);
+	for (size_t i = 0; i < a->xattr_count; i++) {
+		assert_string_equal(a->xattrs[i].name, b->xattrs[i].name);
+		assert_int_equal(a->xattrs[i].size, b->xattrs[i].size);
+		if (a->xattrs[i].size)
+			assert_memory_equal(a->xattrs[i].value, b->xattrs[i].value,
+					    a->xattrs[i].size);
+	}
+	if (a->target)
+		assert_string_equal(a->target, b->target);
+	else
+		assert_null(b->target);
+	compare_extents(a, b);
+}
+
+/* The same names lead to the same inodes; *map is a's numbers to b's. */
+static uint32_t *compare_trees(const struct fb_tree *a, const struct fb_tree *b)
+{
+	uint32_t *map = malloc(a->inode_count * sizeof(*map));
+
+	memset(map, 0xff, a->inode_count * sizeof(*map));
+	assert_int_equal(a->inode_count, b->inode_count);
+	for (uint32_t i = 0; i < a->inode_count; i++) {
+		char *path = fb_tree_path(a, i);
+		uint32_t other = fb_tree_lookup(b, path);
+
+		assert_int_not_equal(other, FB_INODE_NONE);
+		compare_inodes(&a->inodes[i], &b->inodes[other]);
+		map[i] = other;
+		free(path);
+	}
+	for (uint32_t i = 0; i < a->inode_count; i++) {
+		const struct fb_inode *x = &a->inodes[i], *y = &b->inodes[map[i]];
+
+		assert_int_equal(x->entry_count, y->entry_count);
+		for (size_t k = 0; k < x->entry_count; k++) {
+			assert_string_equal(x->entries[k].name, y->entries[k].name);
+			assert_int_equal(map[x->entries[k].inode], y->entries[k].inode);
+		}
+	}
+	return map;
+}
+
+static void compare_contents(const struct contents *a, const struct contents *b,
+			     const uint32_t *map)
+{
+	for (uint32_t i = 0; i < a->count; i++) {
+		const struct fb_inode *in = &a->tree->inodes[i];
+		struct stat st;
+
+		if (a->fds[i] < 0)
+			continue;
+		assert_int_equal(fstat(b->fds[map[i]], &st), 0);
+		assert_int_equal(st.st_size, in->size);
+		for (size_t k = 0; k < in->extent_count; k++)
+			assert_true(contents_equal(a->fds[i], b->fds[map[i]],
+						   in->extents[k].offset,
+						   in->extents[k].length));
+	}
+}
+
+/* A tree with its contents in a store. */
+struct fixture {
+	struct fb_tree tree;
+	struct contents contents;
+	struct fb_image_plan plan;
+	struct fb_origin origin;
+};
+
+static void fixture_make(struct fixture *f, void (*build)(struct fb_tree *),
+			 uint32_t salt, uint64_t capacity)
+{
+	struct fb_err err = FB_ERR_INIT;
+
+	memset(f, 0, sizeof(*f));
+	build(&f->tree);
+	contents_make(&f->contents, &f->tree, salt);
+	assert_ok(fb_image_plan_make(&f->tree, capacity, &f->plan, &err), &err);
+	strcpy(f->origin.release, "6.12.1-test");
+	strcpy(f->origin.hostname, "host");
+	strcpy(f->origin.machine, "x86_64");
+	f->origin.wall_usec = 1700000000123456;
+	f->origin.counter_hz = 2400000000;
+	f->origin.stamps[0] = (struct fb_stamp){ 7, 0x123456789abcdef };
+	f->origin.stamp_count = 1;
+}
+
+static void fixture_free(struct fixture *f)
+{
+	contents_free(&f->contents);
+	fb_image_plan_free(&f->plan);
+	fb_tree_free(&f->tree);
+}
+
+static int fixture_write(struct fixture *f, const struct fb_store *store,
+			 unsigned int threads, struct fb_err *err)
+{
+	struct fb_image_source source = { contents_open, &f->contents };
+
+	return fb_image_write(store, &f->tree, &f->plan, &source, &f->origin, threads,
+			      NULL, err);
+}
+
+static int no_damage(void *context, uint32_t inode, const char *why, struct fb_err *err)
+{
+	(void)context, (void)err;
+	print_error("inode %u: %s\n", inode, why);
+	return -EBADMSG;
+}
+
+static int restore(const struct fb_image *image, struct contents *to,
+		   unsigned int threads, struct fb_err *err)
+{
+	struct fb_image_sink sink = { NULL, contents_open, no_damage, to };
+
+	contents_empty(to, &image->tree);
+	return fb_image_read_data(image, &sink, threads, NULL, NULL, err);
+}
+
+static void check_image(const struct fb_store *store, const struct fixture *f,
+			unsigned int threads)
+{
+	struct fb_err err = FB_ERR_INIT;
+	struct fb_image image;
+	struct contents got;
+	uint32_t *map;
+
+	assert_ok(fb_image_open(store, &image, &err), &err);
+	map = compare_trees(&f->tree, &image.tree);
+	assert_ok(restore(&image, &got, threads, &err), &err);
+	compare_contents(&f->contents, &got, map);
+	contents_free(&got);
+	free(map);
+	fb_image_close(&image);
+}
+
+static void only_root(struct fb_tree *t)
+{
+	help_root(t);
+}
+
+static void some_files(struct fb_tree *t)
+{
+	uint32_t root = help_root(t), dir = help_add(t, root, "d", S_IFDIR | 0755);
+	uint32_t i;
+
+	help_file(t, dir, "one", 5000);
+	help_file(t, dir, "two", 1);
+	help_file(t, dir, "three", 700000);
+	help_file(t, dir, "four", 8192);
+	i = help_add(t, dir, "holes", S_IFREG | 0600);
+	t->inodes[i].size = 40000;
+	help_extent(t, i, 8192, 4096);
+	help_extent(t, i, 36864, 40000 - 36864);
+	help_state(t, "d", "/d", dir);
+	help_finish(t);
+}
+
+/* ---- round trips ----------------------------------------------------------------- */
+
+static void test_round_trip(void **state)
+{
+	static void (*const builds[])(struct fb_tree *) = { only_root, some_files,
+							    help_sample };
+	static const unsigned int threads[] = { 0, 1, 7 };
+
+	(void)state;
+	for (size_t b = 0; b < FB_ARRAY_SIZE(builds); b++) {
+		struct fb_err err = FB_ERR_INIT;
+		struct memory_store m;
+		struct fixture f;
+
+		memory_store_make(&m, STORE_SIZE, 0xa5);
+		fixture_make(&f, builds[b], 1, m.store.size);
+		assert_ok(fixture_write(&f, &m.store, threads[b], &err), &err);
+		check_image(&m.store, &f, threads[b]);
+		fixture_free(&f);
+		fb_store_close(&m.store);
+	}
+}
+
+static void test_header_facts(void **state)
+{
+	struct fb_err err = FB_ERR_INIT;
+	struct fb_image image;
+	struct memory_store m;
+	struct fixture f;
+
+	(void)state;
+	memory_store_make(&m, STORE_SIZE, 0);
+	fixture_make(&f, help_sample, 1, m.store.size);
+	for (uint64_t generation = 1; generation < 4; generation++) {
+		assert_ok(fixture_write(&f, &m.store, 0, &err), &err);
+		assert_ok(fb_image_open(&m.store, &image, &err), &err);
+		assert_int_equal(image.header.origin.generation, generation);
+		assert_int_equal(image.header.image_length, f.plan.size);
+		assert_string_equal(image.header.origin.release, "6.12.1-test");
+		assert_int_equal(image.header.origin.stamps[0].counter,
+				 0x123456789abcdef);
+		assert_int_equal(image.tree.state_count, 2);
+		assert_string_equal(image.tree.states[0].path, "/srv/redis");
+		assert_string_equal(image.tree.states[1].name, "/var");
+		assert_false(image.header.consumed);
+		fb_image_close(&image);
+	}
+	fixture_free(&f);
+	fb_store_close(&m.store);
+}
+
+/* What libnvdimm could take for a namespace is gone after a save. */
+static void test_info_block_cleared(void **state)
+{
+	static const uint8_t zero[4096];
+	struct fb_err err = FB_ERR_INIT;
+	enum fb_image_kind kind;
+	struct memory_store m;
+	struct fixture f;
+
+	(void)state;
+	memory_store_make(&m, STORE_SIZE, 0);
+	memcpy(m.bytes + 4096, "NVDIMM_DAX_INFO", 16);
+	assert_ok(fb_image_identify(&m.store, &kind, &err), &err);
+	assert_int_equal(kind, FB_IMAGE_INFO_BLOCK);
+	fixture_make(&f, some_files, 1, m.store.size);
+	assert_ok(fixture_write(&f, &m.store, 0, &err), &err);
+	assert_memory_equal(m.bytes + 4096, zero, 4096);
+	fixture_free(&f);
+	fb_store_close(&m.store);
+}
+
+/* ---- plan -------------------------------------------------------------------------
+ */
+
+static void test_plan_sizes(void **state)
+{
+	struct fb_err err = FB_ERR_INIT;
+	struct fb_image_plan plan;
+	struct memory_store m;
+	struct fixture f;
+	uint64_t packed;
+
+	(void)state;
+	fixture_make(&f, help_sample, 1, UINT64_MAX);
+	assert_true(f.plan.aligned);
+	assert_int_equal(fb_image_plan_make(&f.tree, 4096, &plan, &err), -ENOSPC);
+	assert_non_null(strstr(err.text, "(4096 bytes)"));
+	assert_null(plan.runs);
+	/* The smallest that works is full to the last block. */
+	for (packed = f.plan.size;; packed -= 4096) {
+		if (fb_image_plan_make(&f.tree, packed - 4096, &plan, &err))
+			break;
+		fb_image_plan_free(&plan);
+	}
+	fixture_free(&f);
+	fixture_make(&f, help_sample, 1, packed);
+	assert_int_equal(f.plan.size, packed);
+	memory_store_make(&m, packed, 0x11);
+	assert_ok(fixture_write(&f, &m.store, 0, &err), &err);
+	check_image(&m.store, &f, 0);
+	fixture_free(&f);
+	fb_store_close(&m.store);
+}
+
+static void large_files(struct fb_tree *t)
+{
+	uint32_t root = help_root(t);
+
+	help_file(t, root, "a", 2 * FB_MIB + 1);
+	help_file(t, root, "b", 2 * FB_MIB + 1);
+	help_finish(t);
+}
+
+/* Aligned where there is room, else packed. */
+static void test_plan_packed(void **state)
+{
+	uint64_t packed = (2 + 2 * 513 + 3) * 4096;
+	struct fb_err err = FB_ERR_INIT;
+	struct memory_store m;
+	struct fixture f;
+
+	(void)state;
+	fixture_make(&f, large_files, 1, UINT64_MAX);
+	assert_true(f.plan.aligned);
+	assert_int_equal(f.plan.size, (512 + 1024 + 513 + 3) * 4096);
+	fixture_free(&f);
+	fixture_make(&f, large_files, 1, packed);
+	assert_false(f.plan.aligned);
+	assert_int_equal(f.plan.size, packed);
+	memory_store_make(&m, packed, 0x11);
+	assert_ok(fixture_write(&f, &m.store, 0, &err), &err);
+	check_image(&m.store, &f, 0);
+	fb_image_plan_free(&f.plan);
+	assert_int_equal(fb_image_plan_make(&f.tree, packed - 1, &f.plan, &err),
+			 -ENOSPC);
+	fixture_free(&f);
+	fb_store_close(&m.store);
+}
+
+static void test_plan_alignment(void **state)
+{
+	struct fixture f;
+	uint64_t blocks = 0, used = 0;
+
+	(void)state;
+	fixture_make(&f, help_sample, 1, UINT64_MAX);
+	for (size_t i = 0; i < f.tree.inode_count; i++) {
+		const struct fb_inode *in = &f.tree.inodes[i];
+
+		for (size_t k = 0; k < in->extent_count; k++)
+			if (in->extents[k].length >= 2 * FB_MIB)
+				assert_int_equal((in->extents[k].block * 4096 -
+						  in->extents[k].offset) %
+							 (2 * FB_MIB),
+						 0);
+	}
+	for (size_t i = 0; i < f.plan.run_count; i++) {
+		used += f.plan.runs[i].blocks;
+		if (i)
+			assert_true(f.plan.runs[i].block >=
+				    f.plan.runs[i - 1].block +
+					    f.plan.runs[i - 1].blocks);
+	}
+	blocks = f.plan.meta_block;
+	/* 8 MiB of small files fill the gaps before and behind large ones. */
+	assert_true(blocks - used < 512);
+	fixture_free(&f);
+}
+
+/* ---- damage ------------------------------------------------------------------------
+ */
+
+struct damage {
+	uint32_t inode;
+	unsigned int count;
+	char why[128];
+};
+
+static int note_damage(void *context, uint32_t inode, const char *why,
+		       struct fb_err *err)
+{
+	struct damage *d = context;
+
+	(void)err;
+	d->inode = inode;
+	d->count++;
+	snprintf(d->why, sizeof(d->why), "%s", why);
+	return 0;
+}
+
+struct damage_sink {
+	struct contents contents;
+	struct damage damage;
+};
+
+static int sink_open(void *context, uint32_t inode, struct fb_err *err)
+{
+	return contents_open(&((struct damage_sink *)context)->contents, inode, err);
+}
+
+static int sink_damaged(void *context, uint32_t inode, const char *why,
+			struct fb_err *err)
+{
+	return note_damage(&((struct damage_sink *)context)->damage, inode, why, err);
+}
+
+/* With run `r` damaged, exactly its file is withheld and all others are right. */
+static void check_withheld(struct memory_store *m, const struct fixture *f,
+			   const struct fb_image_run *r)
+{
+	struct damage_sink to = { .damage = { .count = 0 } };
+	struct fb_image_sink sink = { NULL, sink_open, sink_damaged, &to };
+	struct fb_err err = FB_ERR_INIT;
+	struct damage verify = { 0 };
+	struct fb_image image;
+	size_t damaged = 99;
+	uint32_t *map;
+
+	assert_ok(fb_image_open(&m->store, &image, &err), &err);
+	map = compare_trees(&f->tree, &image.tree);
+	contents_empty(&to.contents, &image.tree);
+	assert_ok(fb_image_read_data(&image, &sink, 3, NULL, &damaged, &err), &err);
+	assert_int_equal(damaged, 1);
+	assert_int_equal(to.damage.count, 1);
+	assert_int_equal(to.damage.inode, map[r->inode]);
+	for (uint32_t i = 0; i < f->contents.count; i++) {
+		const struct fb_inode *in = &f->tree.inodes[i];
+
+		for (size_t k = 0; i != r->inode && k < in->extent_count; k++)
+			assert_true(contents_equal(
+				f->contents.fds[i], to.contents.fds[map[i]],
+				in->extents[k].offset, in->extents[k].length));
+	}
+	assert_int_equal(fb_image_verify(&image, note_damage, &verify, 2, NULL, &err),
+			 -EBADMSG);
+	assert_int_equal(verify.inode, map[r->inode]);
+	assert_int_equal(fb_image_read_file(&image, map[r->inode],
+					    to.contents.fds[map[r->inode]], &err),
+			 -EBADMSG);
+	contents_free(&to.contents);
+	free(map);
+	fb_image_close(&image);
+}
+
+static void test_damaged_data(void **state)
+{
+	struct fb_err err = FB_ERR_INIT;
+	struct memory_store m;
+	struct fixture f;
+
+	(void)state;
+	memory_store_make(&m, STORE_SIZE, 0);
+	fixture_make(&f, some_files, 1, m.store.size);
+	assert_ok(fixture_write(&f, &m.store, 0, &err), &err);
+	for (size_t i = 0; i < f.plan.run_count; i++) {
+		const struct fb_image_run *r = &f.plan.runs[i];
+		/* The last byte may be of the padding: it counts as well. */
+		uint8_t *at = m.bytes + (uint64_t)(r->block + r->blocks) * 4096 - 1;
+
+		*at ^= 1;
+		check_withheld(&m, &f, r);
+		*at ^= 1;
+		m.bad_block = r->block + r->blocks - 1;
+		check_withheld(&m, &f, r);
+		m.bad_block = 0;
+	}
+	check_image(&m.store, &f, 0);
+	fixture_free(&f);
+	fb_store_close(&m.store);
+}
+
+/* One damaged byte anywhere but in the data: refused, or without effect. */
+static void test_damaged_metadata(void **state)
+{
+	struct fb_err err = FB_ERR_INIT;
+	struct fb_image image;
+	struct memory_store m;
+	struct fixture f;
+	uint64_t at, refused = 0, meta;
+
+	(void)state;
+	memory_store_make(&m, STORE_SIZE, 0);
+	fixture_make(&f, some_files, 1, m.store.size);
+	assert_ok(fixture_write(&f, &m.store, 0, &err), &err);
+	meta = (uint64_t)f.plan.meta_block * 4096;
+	for (at = 0; at < f.plan.size; at = at == 4095 ? meta : at + 1) {
+		int ret;
+
+		m.bytes[at] ^= 0x40;
+		ret = fb_image_open(&m.store, &image, &err);
+		m.bytes[at] ^= 0x40;
+		if (ret) {
+			refused++;
+			assert_int_equal(err.status, FB_EXIT_NO_IMAGE);
+		} else {
+			/* the consumed word, padding behind the tables */
+			assert_true((at >= 1012 && at < 1024) ||
+				    at >= meta + f.plan.layout.size);
+			fb_image_close(&image);
+		}
+	}
+	assert_true(refused >= 4096 - 12 + f.plan.layout.size);
+	fixture_free(&f);
+	fb_store_close(&m.store);
+}
+
+/* ---- a state that changes while it is saved
+ * ------------------------------------------ */
+
+struct changing {
+	struct contents *contents;
+	uint32_t inode;
+	void (*change)(int fd);
+};
+
+static int changing_open(void *context, uint32_t inode, struct fb_err *err)
+{
+	struct changing *c = context;
+
+	if (inode == c->inode)
+		c->change(c->contents->fds[inode]);
+	return contents_open(c->contents, inode, err);
+}
+
+static void change_shrink(int fd)
+{
+	assert_int_equal(ftruncate(fd, 4000), 0);
+}
+
+static void change_grow(int fd)
+{
+	assert_int_equal(ftruncate(fd, 5001), 0);
+}
+
+static void change_bytes(int fd)
+{
+	assert_int_equal(pwrite(fd, "x", 1, 17), 1);
+}
+
+static void test_changed_while_saved(void **state)
+{
+	static void (*const changes[])(int) = { change_shrink, change_grow,
+						change_bytes };
+
+	(void)state;
+	for (size_t i = 0; i < FB_ARRAY_SIZE(changes); i++) {
+		struct fb_err err = FB_ERR_INIT;
+		struct memory_store m;
+		struct fb_image image;
+		struct fixture f;
+		struct changing c;
+		struct fb_image_source source = { changing_open, &c };
+
+		memory_store_make(&m, STORE_SIZE, 0);
+		fixture_make(&f, some_files, 1, m.store.size);
+		c = (struct changing){ &f.contents, fb_tree_lookup(&f.tree, "/d/one"),
+				       changes[i] };
+		assert_int_equal(fb_image_write(&m.store, &f.tree, &f.plan, &source,
+						&f.origin, 2, NULL, &err),
+				 -ESTALE);
+		assert_non_null(strstr(err.text, "/d/one changed while being saved"));
+		assert_int_equal(fb_image_open(&m.store, &image, &err), -ENODATA);
+		fixture_free(&f);
+		fb_store_close(&m.store);
+	}
+}
+
+static int fail_open(void *context, uint32_t inode, struct fb_err *err)
+{
+	(void)context;
+	return fb_err_set(err, EACCES, "inode %u", inode);
+}
+
+static int stop_progress(void *context, uint64_t done, uint64_t total)
+{
+	uint64_t *last = context;
+
+	assert_true(done >= *last && done <= total);
+	*last = done;
+	return done > total / 2 ? -EINTR : 0;
+}
+
+static void test_errors_passed_on(void **state)
+{
+	struct fb_err err = FB_ERR_INIT;
+	struct memory_store m;
+	struct fixture f;
+	uint64_t last = 0;
+	struct fb_progress progress = { stop_progress, &last };
+	struct fb_image_source bad = { fail_open, NULL };
+	struct fb_image_source good;
+
+	(void)state;
+	memory_store_make(&m, STORE_SIZE, 0);
+	fixture_make(&f, help_sample, 1, m.store.size);
+	good = (struct fb_image_source){ contents_open, &f.contents };
+	assert_int_equal(fb_image_copy(&m.store, &f.tree, &f.plan, &bad, 2, NULL, &err),
+			 -EACCES);
+	assert_int_equal(
+		fb_image_copy(&m.store, &f.tree, &f.plan, &good, 2, &progress, &err),
+		-EINTR);
+	m.store.size = f.plan.size - 4096;
+	assert_int_equal(
+		fb_image_copy(&m.store, &f.tree, &f.plan, &good, 2, NULL, &err),
+		-ENOSPC);
+	fixture_free(&f);
+	fb_store_close(&m.store);
+}
+
+/* ---- parts of an image --------------------------------------------------------------
+ */
+
+static bool want_two(void *context, uint32_t inode)
+{
+	const struct contents *c = context;
+
+	return inode == fb_tree_lookup(c->tree, "/d/two");
+}
+
+static int open_only_two(void *context, uint32_t inode, struct fb_err *err)
+{
+	return want_two(context, inode) ? contents_open(context, inode, err)
+					: FB_IMAGE_SKIP;
+}
+
+static void check_only_two(const struct fixture *f, const struct fb_image *image,
+			   bool (*wanted)(void *, uint32_t),
+			   int (*open)(void *, uint32_t, struct fb_err *))
+{
+	struct contents to;
+	struct fb_image_sink sink = { wanted, open, no_damage, &to };
+	struct fb_err err = FB_ERR_INIT;
+	char c;
+
+	contents_empty(&to, &image->tree);
+	assert_ok(fb_image_read_data(image, &sink, 2, NULL, NULL, &err), &err);
+	assert_true(contents_equal(f->contents.fds[fb_tree_lookup(&f->tree, "/d/two")],
+				   to.fds[fb_tree_lookup(&image->tree, "/d/two")], 0,
+				   1));
+	assert_int_equal(
+		pread(to.fds[fb_tree_lookup(&image->tree, "/d/one")], &c, 1, 9), 1);
+	assert_int_equal(c, 0);
+	contents_free(&to);
+}
+
+static void test_read_parts(void **state)
+{
+	struct fb_err err = FB_ERR_INIT;
+	struct memory_store m;
+	struct fb_image image;
+	struct fixture f;
+	struct contents to;
+	uint32_t *map;
+
+	(void)state;
+	memory_store_make(&m, STORE_SIZE, 0);
+	fixture_make(&f, some_files, 1, m.store.size);
+	assert_ok(fixture_write(&f, &m.store, 0, &err), &err);
+	assert_ok(fb_image_open(&m.store, &image, &err), &err);
+	check_only_two(&f, &image, want_two, contents_open);
+	check_only_two(&f, &image, NULL, open_only_two);
+	map = compare_trees(&f.tree, &image.tree);
+	contents_empty(&to, &image.tree);
+	for (uint32_t i = 0; i < image.tree.inode_count; i++)
+		if (S_ISREG(image.tree.inodes[i].mode))
+			assert_ok(fb_image_read_file(&image, i, to.fds[i], &err), &err);
+	compare_contents(&f.contents, &to, map);
+	assert_int_equal(fb_image_read_file(&image, 0, -1, &err), -EINVAL);
+	contents_free(&to);
+	free(map);
+	fb_image_close(&image);
+	fixture_free(&f);
+	fb_store_close(&m.store);
+}
+
+/* ---- power cuts
+ * ---------------------------------------------------------------------- */
+
+/* None, or all of the old image, or all of the new one. */
+static bool check_after_cut(struct memory_store *m, const struct fixture *old,
+			    const struct fixture *new)
+{
+	struct fb_err err = FB_ERR_INIT;
+	struct fb_image image;
+	bool is_new;
+
+	memory_store_reboot(m);
+	if (fb_image_open(&m->store, &image, &err)) {
+		assert_int_equal(err.status, FB_EXIT_NO_IMAGE);
+		return false;
+	}
+	is_new = image.tree.inode_count == new->tree.inode_count;
+	fb_image_close(&image);
+	check_image(&m->store, is_new ? new : old, 1);
+	return is_new;
+}
+
+static void other_files(struct fb_tree *t)
+{
+	uint32_t root = help_root(t);
+
+	help_file(t, root, "one", 123456);
+	help_file(t, root, "two", 99999);
+	help_finish(t);
+}
+
+/* The n-th write or flush fails, n = 1, 2, ... until the save completes. */
+static void test_power_cut(void **state)
+{
+	struct fixture old, new;
+	bool complete = false;
+	unsigned int cuts = 0;
+
+	(void)state;
+	fixture_make(&old, some_files, 1, 2 * FB_MIB);
+	fixture_make(&new, other_files, 2, 2 * FB_MIB);
+	for (unsigned int n = 1; !complete; n++) {
+		for (uint32_t seed = 1; seed <= 20 && !complete; seed++) {
+			struct fb_err err = FB_ERR_INIT;
+			struct memory_store m;
+			bool found;
+			int ret;
+
+			memory_store_make(&m, 2 * FB_MIB, 0xff);
+			assert_ok(fixture_write(&old, &m.store, 1, &err), &err);
+			m.operations = 0;
+			m.cut_at = n;
+			m.seed = seed * 2654435761u;
+			ret = fixture_write(&new, &m.store, 1, &err);
+			complete = !ret;
+			found = check_after_cut(&m, &old, &new);
+			assert_true(found || ret);
+			cuts++;
+			fb_store_close(&m.store);
+		}
+	}
+	assert_true(cuts > 20 * 6);
+	fixture_free(&old);
+	fixture_free(&new);
+}
+
+/* A torn mark: still the image, consumed or not. */
+static void test_mark_consumed(void **state)
+{
+	struct fb_err err = FB_ERR_INIT;
+	struct memory_store m;
+	struct fb_image image;
+	struct fixture f;
+
+	(void)state;
+	memory_store_make(&m, STORE_SIZE, 0);
+	assert_int_equal(fb_image_mark_consumed(&m.store, &err), -ENODATA);
+	assert_int_equal(err.status, FB_EXIT_NO_IMAGE);
+	fixture_make(&f, some_files, 1, m.store.size);
+	assert_ok(fixture_write(&f, &m.store, 0, &err), &err);
+	for (uint32_t seed = 1; seed <= 20; seed++) {
+		m.operations = 0;
+		m.cut_at = 1;
+		m.seed = seed * 2654435761u;
+		assert_int_equal(fb_image_mark_consumed(&m.store, &err), -EIO);
+		memory_store_reboot(&m);
+		check_image(&m.store, &f, 1);
+		memset(m.bytes + FB_HEADER_CONSUMED_AT, 0, 8);
+		memset(m.durable + FB_HEADER_CONSUMED_AT, 0, 8);
+	}
+	assert_ok(fb_image_mark_consumed(&m.store, &err), &err);
+	assert_ok(fb_image_mark_consumed(&m.store, &err), &err);
+	assert_ok(fb_image_open(&m.store, &image, &err), &err);
+	assert_true(image.header.consumed);
+	fb_image_close(&image);
+	fixture_free(&f);
+	fb_store_close(&m.store);
+}
+
+/* ---- what else may be there
+ * ----------------------------------------------------------- */
+
+static void test_identify(void **state)
+{
+	static const struct {
+		size_t at;
+		const char *bytes;
+		size_t size;
+		enum fb_image_kind kind;
+		const char *text;
+	} table[] = {
+		{ 0, "", 0, FB_IMAGE_ZERO, "nothing" },
+		{ 0, "\1", 1, FB_IMAGE_UNKNOWN, "unknown" },
+		{ 4096, "NVDIMM_PFN_INFO", 16, FB_IMAGE_INFO_BLOCK, "info block" },
+		{ 4096, "NVDIMM_DAX_INFO", 16, FB_IMAGE_INFO_BLOCK, "info block" },
+		{ 4096, "BTT_ARENA_INFO", 15, FB_IMAGE_INFO_BLOCK, "info block" },
+		{ 1080, "\x53\xef", 2, FB_IMAGE_EXT, "ext4" },
+		{ 1024, "\xe2\xe1\xf5\xe0", 4, FB_IMAGE_EROFS, "did not write" },
+		{ 0, "XFSB", 4, FB_IMAGE_XFS, "XFS" },
+		{ 0, "fastboot\1", 9, FB_IMAGE_TORN, "damaged" },
+		{ 0, "fastboot\2", 9, FB_IMAGE_NEWER, "version 2" },
+	};
+
+	(void)state;
+	for (size_t i = 0; i < FB_ARRAY_SIZE(table); i++) {
+		struct fb_err err = FB_ERR_INIT;
+		enum fb_image_kind kind;
+		struct memory_store m;
+		struct fb_image image;
+
+		memory_store_make(&m, FB_MIB, 0);
+		memcpy(m.bytes + table[i].at, table[i].bytes, table[i].size);
+		assert_ok(fb_image_identify(&m.store, &kind, &err), &err);
+		assert_int_equal(kind, table[i].kind);
+		assert_true(fb_image_open(&m.store, &image, &err) < 0);
+		assert_int_equal(err.status, FB_EXIT_NO_IMAGE);
+		if (!strstr(err.text, table[i].text))
+			print_error("%s\n", err.text);
+		assert_non_null(strstr(err.text, table[i].text));
+		fb_store_close(&m.store);
+	}
+}
+
+/* ---- what others say: erofs-utils
+ * ------------------------------------------------------ */
+
+static int run(const char *fmt, ...)
+{
+	char command[512];
+	va_list ap;
+	int status;
+
+	va_start(ap, fmt);
+	vsnprintf(command, sizeof(command), fmt, ap);
+	va_end(ap);
+	status = system(command);
+	return WIFEXITED(status) ? WEXITSTATUS(status) : -1;
+}
+
+static void write_file(struct fixture *f, const char *path)
+{
+	struct fb_err err = FB_ERR_INIT;
+	struct fb_store store;
+
+	assert_ok(fb_store_create_file(path, f->plan.size, &store, &err), &err);
+	assert_ok(fixture_write(f, &store, 0, &err), &err);
+	assert_int_not_equal(access(path, F_OK), 0);
+	assert_ok(fb_store_commit_file(&store, &err), &err);
+	fb_store_close(&store);
+	assert_ok(fb_store_open_file(path, false, &store, &err), &err);
+	check_image(&store, f, 0);
+	fb_store_close(&store);
+}
+
+static void test_erofs_utils(void **state)
+{
+	char dir[] = "/tmp/fastboot-image.XXXXXX";
+	char path[64];
+	struct fixture f;
+
+	(void)state;
+	assert_non_null(mkdtemp(dir));
+	snprintf(path, sizeof(path), "%s/state.img", dir);
+	fixture_make(&f, help_sample, 1, UINT64_MAX);
+	write_file(&f, path);
+	if (run("command -v fsck.erofs >/dev/null && command -v dump.erofs "
+		">/dev/null")) {
+		print_message("without erofs-utils: only our own reader was asked\n");
+	} else {
+		assert_int_equal(run("fsck.erofs %s >%s/log 2>&1", path, dir), 0);
+		assert_int_equal(run("dump.erofs -s %s | grep -q sb_csum", path), 0);
+		assert_int_equal(run("dump.erofs --path=/srv/redis/large -e %s | "
+				     "grep -q '0: *0\\.\\.'",
+				     path),
+				 0);
+		assert_int_equal(run("dump.erofs --path=/srv/redis/sparse/holes -e %s "
+				     ">/dev/null",
+				     path),
+				 0);
+	}
+	fixture_free(&f);
+	run("rm -r %s", dir);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_round_trip),
+		cmocka_unit_test(test_header_facts),
+		cmocka_unit_test(test_info_block_cleared),
+		cmocka_unit_test(test_plan_sizes),
+		cmocka_unit_test(test_plan_packed),
+		cmocka_unit_test(test_plan_alignment),
+		cmocka_unit_test(test_damaged_data),
+		cmocka_unit_test(test_damaged_metadata),
+		cmocka_unit_test(test_changed_while_saved),
+		cmocka_unit_test(test_errors_passed_on),
+		cmocka_unit_test(test_read_parts),
+		cmocka_unit_test(test_power_cut),
+		cmocka_unit_test(test_mark_consumed),
+		cmocka_unit_test(test_identify),
+		cmocka_unit_test(test_erofs_utils),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
