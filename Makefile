@@ -190,6 +190,31 @@ uninstall: ## remove what install put there
 		$(DESTDIR)$(MANDIR)/man5/fastboot.conf.5
 	rm -rf $(DESTDIR)$(DOCDIR)
 
+# ---- fuzzers: libFuzzer, so clang; each names the modules it compiles -------
+FUZZERS := fuzz_cmdline fuzz_image
+fuzz_cmdline_MODULES := $(test_cmdline_MODULES)
+fuzz_image_MODULES := $(test_image_MODULES)
+FUZZ_CC ?= clang
+FUZZ_SECONDS ?= 60
+FUZZ_CFLAGS := -std=gnu11 -O1 -g -fsanitize=fuzzer,address,undefined \
+	-fno-sanitize-recover=undefined -pthread
+
+.PHONY: fuzz-bins
+fuzz-bins: $(FUZZERS:%=build/fuzz/%)
+
+define FUZZ_RULE
+build/fuzz/$(1): tests/fuzz/$(1).c $($(1)_MODULES:%=src/%.c) Makefile
+	$$(call say,FUZZ)
+	@mkdir -p $$(@D)
+	$$(Q)$$(FUZZ_CC) $$(FB_CPPFLAGS) $$(PKG_CFLAGS) $$(FUZZ_CFLAGS) -o $$@ \
+		$$(filter %.c,$$^) $$(PKG_LIBS)
+endef
+$(foreach t,$(FUZZERS),$(eval $(call FUZZ_RULE,$(t))))
+
+.PHONY: fuzz
+fuzz: fuzz-bins ## fuzz each parser for FUZZ_SECONDS (60); needs clang
+	scripts/fuzz $(FUZZ_SECONDS) $(FUZZERS)
+
 .PHONY: clean
 clean: ## remove build/
 	rm -rf build

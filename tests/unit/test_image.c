@@ -882,7 +882,114 @@ static void test_erofs_utils(void **state)
 	run("rm -r %s", dir);
 }
 
-int main(void)
+/* ---- golden images
+ * ---------------------------------------------------------------------- */
+
+/*
+ * The tree of tests/golden/v1.img.xz, which version 1 wrote. Frozen: a change
+ * here or in what it calls is a change of the test, not of the format. The
+ * image is rewritten only before a release:
+ *	build/debug/tests/unit/test_image --write v1 v1.img
+ */
+static void golden_tree(struct fb_tree *t)
+{
+	uint32_t root = help_root(t);
+	uint32_t srv = help_add(t, root, "srv", S_IFDIR | 0711);
+	uint32_t redis = help_add(t, srv, "redis", S_IFDIR | 0700);
+	uint32_t i;
+
+	help_file(t, redis, "a", 1);
+	help_file(t, redis, "block", 4096);
+	help_file(t, redis, "5000", 5000);
+	help_special(t, redis);
+	i = help_add(t, redis, "holes", S_IFREG | 0600);
+	t->inodes[i].size = 10 * 4096 + 1;
+	help_extent(t, i, 4096, 4096);
+	help_extent(t, i, 10 * 4096, 1);
+	i = help_add(t, redis, "names", S_IFDIR | 0755);
+	help_names(t, i);
+	i = help_add(t, srv, "many", S_IFDIR | 01777);
+	for (unsigned int n = 0; n < 300; n++) {
+		char name[16];
+
+		snprintf(name, sizeof(name), "f%03u", n);
+		help_file(t, i, name, n % 3 ? 0 : n % 50);
+	}
+	i = help_file(t, srv, "attributes", 100);
+	help_xattr(t, i, "user.empty", NULL, 0);
+	help_xattr(t, i, "trusted.large", NULL, 5000);
+	help_xattr(t, i, "security.capability", "\1\0\0\2", 4);
+	help_state(t, "redis", "/srv/redis", redis);
+	help_finish(t);
+}
+
+static void tiny_tree(struct fb_tree *t)
+{
+	uint32_t root = help_root(t), dir = help_add(t, root, "d", S_IFDIR | 0755);
+
+	help_xattr(t, help_file(t, dir, "file", 5), "user.x", "y", 1);
+	help_symlink(t, dir, "link", "file");
+	help_link(t, dir, "name", help_add(t, dir, "hole", S_IFREG));
+	t->inodes[t->inode_count - 1].size = 5000;
+	help_state(t, "d", "/d", dir);
+	help_finish(t);
+}
+
+static const struct {
+	const char *name;
+	void (*build)(struct fb_tree *t);
+} goldens[] = { { "v1", golden_tree }, { "v1-tiny", tiny_tree } };
+
+static void golden_make(struct fixture *f, size_t which)
+{
+	fixture_make(f, goldens[which].build, 1, UINT64_MAX);
+	memcpy(f->origin.uuid, "golden image one", 16);
+	memset(f->origin.boot_id, 0xb0, 16);
+}
+
+static int write_golden(const char *name, const char *path)
+{
+	for (size_t i = 0; i < FB_ARRAY_SIZE(goldens); i++) {
+		struct fixture f;
+
+		if (strcmp(goldens[i].name, name))
+			continue;
+		golden_make(&f, i);
+		write_file(&f, path);
+		fixture_free(&f);
+		return 0;
+	}
+	return 2;
+}
+
+/* Images of released versions stay readable, and are still written alike. */
+static void test_golden(void **state)
+{
+	(void)state;
+	for (size_t i = 0; i < FB_ARRAY_SIZE(goldens); i++) {
+		char dir[] = "/tmp/fastboot-golden.XXXXXX", path[64];
+		struct fb_err err = FB_ERR_INIT;
+		struct fb_store store;
+		struct fixture f;
+
+		assert_non_null(mkdtemp(dir));
+		snprintf(path, sizeof(path), "%s/old.img", dir);
+		assert_int_equal(
+			run("xz -dc tests/golden/%s.img.xz >%s", goldens[i].name, path),
+			0);
+		golden_make(&f, i);
+		assert_ok(fb_store_open_file(path, false, &store, &err), &err);
+		check_image(&store, &f, 0);
+		fb_store_close(&store);
+		snprintf(path, sizeof(path), "%s/new.img", dir);
+		write_file(&f, path);
+		assert_int_equal(run("cmp %s/old.img %s/new.img", dir, dir), 0);
+		fixture_free(&f);
+		run("rm -r %s", dir);
+	}
+}
+
+int main(int argc, char **argv)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_round_trip),
@@ -900,7 +1007,10 @@ int main(void)
 		cmocka_unit_test(test_mark_consumed),
 		cmocka_unit_test(test_identify),
 		cmocka_unit_test(test_erofs_utils),
+		cmocka_unit_test(test_golden),
 	};
 
+	if (argc == 4 && !strcmp(argv[1], "--write"))
+		return write_golden(argv[2], argv[3]);
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
