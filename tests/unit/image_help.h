@@ -337,13 +337,14 @@ static inline void help_xattrs(struct fb_tree *t, uint32_t dir)
 	static const uint8_t acl[] = { 2,   0,	 0, 0, 1,   0,	 6,   0,   255, 255,
 				       255, 255, 4, 0, 4,   0,	 255, 255, 255, 255,
 				       32,  0,	 4, 0, 255, 255, 255, 255 };
+	static const uint8_t capability[20] = { 1, 0, 0, 2, 0, 4 };
 	uint32_t i = help_file(t, dir, "attributes", 100);
 
 	help_xattr(t, i, "user.empty", NULL, 0);
 	help_xattr(t, i, "user.mime", "text/plain", 10);
 	help_xattr(t, i, "user.largest", NULL, 65535);
 	help_xattr(t, i, "trusted.overlay.opaque", "y", 1);
-	help_xattr(t, i, "security.capability", "\1\0\0\2\0\4\0\0\0\0\0\0", 12);
+	help_xattr(t, i, "security.capability", capability, sizeof(capability));
 	help_xattr(t, i, "system.posix_acl_access", acl, sizeof(acl));
 	i = help_add(t, dir, "acl-dir", S_IFDIR | 02770);
 	help_xattr(t, i, "system.posix_acl_default", acl, sizeof(acl));
