@@ -396,8 +396,9 @@ static void say_state(const struct reboot *r)
 
 	for (size_t i = 0; i < r->dirs.count; i++)
 		fb_say(r->ctx, "     save %s", r->dirs.dirs[i].path);
-	fb_say(r->ctx, "     commit the image: %" PRIu64 " files, %s", r->totals.files,
-	       fb_size_text(r->image_size, size));
+	fb_say(r->ctx, "     commit the image: %s, %" PRIu64 " regular file%s",
+	       fb_size_text(r->image_size, size), r->totals.files,
+	       r->totals.files == 1 ? "" : "s");
 }
 
 static void say_steps(const struct reboot *r, const struct fb_hotplug_report *report)

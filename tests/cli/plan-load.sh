@@ -173,4 +173,37 @@ tree "$pc" 'quiet'
 would_load "load without a region" '^region        none$' --kernel "$kernel"
 would_load "load of the first kernel with a region" '^region        0x107e00000-0x187ffffff, new$' \
 	--kernel "$kernel" --append 'memmap=2050M!4222M'
+
+# --- reboot: its dry run, on a tree captured from a guest -----------------------
+
+mkdir -p "$WORK/state"
+echo hello >"$WORK/state/file"
+
+# steps TREE ARG…
+steps() {
+	local from=$1
+	shift
+	"$FASTBOOT" -n --sysroot "$REPO/tests/sysroot/$from" reboot "$@" "$WORK/state"
+}
+
+check "reboot -n, hot-added" steps hotadded --kernel "$kernel"
+check_match "reboot -n: loads first" '^load the next kernel$' "$OUTPUT"
+check_eq "reboot -n: takes 15 blocks offline" 15 \
+	"$(grep -c "write 'offline' to .*/memory[0-9]*/state" <<<"$OUTPUT")"
+check_match "reboot -n: makes it raw" 'make the namespace of 0x100000000-0x17fffffff raw' "$OUTPUT"
+check_match "reboot -n: what is saved" "^     save $WORK/state\$" "$OUTPUT"
+check_match "reboot -n: how much" 'commit the image: .* 1 regular file$' "$OUTPUT"
+check_match "reboot -n: the end" '^sync, and start the next kernel$' "$OUTPUT"
+check "reboot -n, raw" steps raw --kernel "$kernel"
+check_match "reboot -n, raw: nothing to take back" '^the region is raw already$' "$OUTPUT"
+check "reboot -n --firmware" steps raw --firmware
+check_match "reboot -n --firmware: the end" 'reboot through the firmware$' "$OUTPUT"
+expect_status 1 "reboot -n without the region" steps raw --kernel "$kernel" --command-line x
+check_match "reboot -n without the region: what to add" 'add memmap=2G!4G' "$ERRORS"
+expect_status 2 "reboot --firmware --kernel" steps raw --firmware --kernel "$kernel"
+expect_status 2 "reboot --deadline 0" steps raw --deadline 0
+expect_status 2 "reboot without a state" "$FASTBOOT" -n \
+	--sysroot "$REPO/tests/sysroot/raw" reboot --kernel "$kernel"
+expect_status 2 "reboot of another machine" "$FASTBOOT" \
+	--sysroot "$REPO/tests/sysroot/raw" reboot --kernel "$kernel" "$WORK/state"
 finish
