@@ -155,8 +155,12 @@ static int extents_find(struct scanner *s, int dir, const char *name,
 {
 	fb_autoclose int fd = -1;
 
-	/* Nearly every small file: one block, and it is there. */
-	if (stx->stx_size <= BLOCK && stx->stx_blocks)
+	/*
+	 * Nearly every file: all of it is allocated. Space that is reserved
+	 * behind the end may hide a hole: that becomes zeros, never the
+	 * other way round.
+	 */
+	if (stx->stx_blocks * 512 >= fb_align_up(stx->stx_size, BLOCK))
 		return extent_add(s, 0, stx->stx_size);
 	fd = fb_state_beneath(dir, name, O_RDONLY | O_NOATIME | O_NONBLOCK);
 	return fd < 0 ? fd : extents_seek(s, fd, stx->stx_size);
