@@ -36,10 +36,11 @@ int fb_image_begin(const struct fb_store *store, uint64_t *generation,
 	if (store->size < 2 * BLOCK)
 		return fb_err_set(err, ENOSPC, "%s is too small for an image",
 				  store->name);
+	/* What cannot be read (poison) is about to be overwritten. */
 	ret = store->ops->read(store, blocks, BLOCK, 0, err);
-	if (ret)
+	if (ret && ret != -EIO)
 		return ret;
-	next = next_generation(blocks, store->size);
+	next = ret ? 1 : next_generation(blocks, store->size);
 	memset(blocks, 0, 2 * BLOCK);
 	ret = store->ops->write(store, blocks, 2 * BLOCK, 0, err);
 	if (!ret)
