@@ -403,8 +403,15 @@ static int make_entry(struct fb_state_restore *r, uint32_t dir, uint32_t entry,
 		rc = make_link(r, fd, e->name, &r->made[place - 1], err);
 	else
 		rc = make_new(fd, e->name, &r->tree->inodes[e->inode]);
-	if (rc)
-		return fail(r, err, -rc, place ? "link" : "make", dir, e->name);
+	if (rc) {
+		fail(r, err, -rc, place ? "link" : "make", dir, e->name);
+		if (rc == -EXDEV)
+			fb_err_append(err,
+				      ": its other name is on another file system "
+				      "now; restored one by one, each state gets a "
+				      "file of its own");
+		return rc;
+	}
 	remember(r, dir, entry, e->inode)->inside = inside;
 	return 0;
 }
