@@ -175,6 +175,17 @@ static void fit_alignment(struct handle *h)
 		ndctl_region_set_align(h->region, DAX_ALIGN);
 }
 
+/* 64 KiB pages (arm64) have larger alignments only: the default is right there. */
+static bool can_align(struct ndctl_dax *dax)
+{
+	if (!ndctl_dax_has_align(dax))
+		return false;
+	for (int i = 0; i < ndctl_dax_get_num_alignments(dax); i++)
+		if (ndctl_dax_get_supported_alignment(dax, i) == DAX_ALIGN)
+			return true;
+	return false;
+}
+
 static int setup_dax(struct handle *h, struct ndctl_dax *dax, struct fb_err *err)
 {
 	uuid_t uuid;
@@ -188,7 +199,7 @@ static int setup_dax(struct handle *h, struct ndctl_dax *dax, struct fb_err *err
 	rc = ndctl_dax_set_uuid(dax, uuid);
 	if (!rc)
 		rc = ndctl_dax_set_location(dax, NDCTL_PFN_LOC_RAM);
-	if (!rc && ndctl_dax_has_align(dax))
+	if (!rc && can_align(dax))
 		rc = ndctl_dax_set_align(dax, DAX_ALIGN);
 	if (!rc)
 		rc = ndctl_dax_set_namespace(dax, h->ns);
