@@ -76,7 +76,7 @@ build/vmtools/%: tests/vm/tools/%.c Makefile
 	$(Q)$(CC) -std=gnu11 $(WARN) -O2 -pthread -static -o $@ $<
 
 # ---- unit tests: each names the modules it links --------------------------
-UNIT_TESTS := test_carve test_clock test_cmdline test_erofs test_err test_header test_hook test_hotplug test_image test_kexec test_memblk test_plan test_range test_region test_state test_sys test_timeline test_tree test_util
+UNIT_TESTS := test_carve test_clock test_cmdline test_erofs test_err test_header test_hook test_hotplug test_image test_kexec test_memblk test_plan test_range test_region test_state test_sys test_timeline test_tree test_util test_watch
 test_carve_MODULES := engine/carve machine/iomem machine/sys base/err \
 	base/facts base/range base/util
 test_clock_MODULES := machine/clock
@@ -105,6 +105,7 @@ test_memblk_MODULES := engine/memblk base/err base/facts base/range base/util
 test_plan_MODULES := engine/plan machine/clock base/err base/range base/util
 test_region_MODULES := engine/region format/cmdline machine/iomem base/err \
 	base/facts base/range base/util
+test_watch_MODULES := machine/watch machine/clock base/err
 UNIT_BINS := $(UNIT_TESTS:%=$(B)/tests/unit/%)
 
 .PHONY: all

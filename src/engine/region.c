@@ -303,7 +303,14 @@ static void add_hotadded(struct listing *l)
 
 /* ---- who says so: the command line --------------------------------------------- */
 
-/* Does firmware's own map have RAM for all of the range? Unknown is yes. */
+/* What may lie under a region: memory that memmap= took, or firmware's own. */
+static bool is_memory(const char *type)
+{
+	return !strcmp(type, FB_IOMEM_RAM) || !strcmp(type, FB_IOMEM_PMEM) ||
+	       !strcmp(type, FB_IOMEM_PMEM_LEGACY);
+}
+
+/* Does firmware's own map have memory for all of the range? Unknown is yes. */
 static bool firmware_has_ram(const struct fb_sys *sys, struct fb_range range)
 {
 	uint64_t covered = 0, start, last;
@@ -315,7 +322,7 @@ static bool firmware_has_ram(const struct fb_sys *sys, struct fb_range range)
 		struct fb_range r;
 
 		device_text(sys, FW_MEMMAP, *n, "type", type, sizeof(type));
-		if (strcmp(type, FB_IOMEM_RAM) ||
+		if (!is_memory(type) ||
 		    !device_u64(sys, FW_MEMMAP, *n, "start", &start) ||
 		    !device_u64(sys, FW_MEMMAP, *n, "end", &last) || last < start)
 			continue;
@@ -342,7 +349,7 @@ static void lose(struct listing *l, const struct fb_memmap *m, const char *why)
 {
 	if (!l->found.lost[0])
 		snprintf(l->found.lost, sizeof(l->found.lost),
-			 "memmap=%.*s on the kernel's command line made no region: %s",
+			 "memmap=%.*s on the kernel's command line is not good: %s",
 			 (int)m->length, m->text, why);
 }
 
@@ -386,10 +393,12 @@ static void check_memmap(struct listing *l, const struct fb_memmap *m)
 	}
 	if (region->origin == FB_ORIGIN_UNKNOWN)
 		region->origin = FB_ORIGIN_MEMMAP;
-	if (!fb_range_equal(region->range, m->range))
+	if (!fb_range_equal(region->range, m->range)) {
 		lose(l, m, "the kernel gave it another size or place in /proc/iomem");
-	else if (!firmware_has_ram(l->sys, m->range))
+	} else if (!firmware_has_ram(l->sys, m->range)) {
 		lose(l, m, "it reaches past the memory that the firmware reports");
+		l->found.hollow = m->range;
+	}
 }
 
 static int read_memmaps(struct listing *l, struct fb_err *err)
@@ -486,6 +495,16 @@ static int several(const struct fb_regions *regions, struct fb_err *err)
 	return -ENOTUNIQ;
 }
 
+static int reaches_out(struct fb_range range, struct fb_err *err)
+{
+	char text[FB_RANGE_TEXT_MAX];
+
+	return fb_err_exit(err, FB_EXIT_IMPOSSIBLE, EFAULT,
+			   "the region %s reaches past the memory that the firmware "
+			   "reports; `fastboot plan --size 2G` tells one that works",
+			   fb_range_text(range, text));
+}
+
 static int not_that(const struct fb_regions *regions, const struct fb_range *wanted,
 		    struct fb_err *err)
 {
@@ -506,6 +525,8 @@ int fb_region_choose(const struct fb_regions *regions, const struct fb_range *wa
 		return several(regions, err);
 	for (size_t i = 0; i < regions->count; i++)
 		if (!wanted || fb_range_equal(regions->regions[i].range, *wanted)) {
+			if (fb_range_equal(regions->regions[i].range, regions->hollow))
+				return reaches_out(regions->hollow, err);
 			*region = regions->regions[i];
 			return 0;
 		}

@@ -40,6 +40,11 @@ struct fb_regions {
 	 * in /proc/iomem: ..."); "" when everything is there.
 	 */
 	char lost[FB_REGION_LOST_MAX];
+	/*
+	 * The region that reaches past the memory there is: the kernel reports
+	 * it all the same, and what is written there is gone. size 0: none.
+	 */
+	struct fb_range hollow;
 };
 
 /*
@@ -60,6 +65,8 @@ void fb_regions_free(struct fb_regions *regions);
  *   -ENOTUNIQ  several and `wanted` is NULL: lists them and the lines for
  *              fastboot.conf; status FB_EXIT_FAILED
  *   -ENOENT    `wanted` is none of them: lists them; status FB_EXIT_FAILED
+ *   -EFAULT    it reaches past the memory there is (/sys/firmware/memmap, where
+ *              the kernel has that); status FB_EXIT_IMPOSSIBLE
  */
 int fb_region_choose(const struct fb_regions *regions, const struct fb_range *wanted,
 		     struct fb_region *region, struct fb_err *err);

@@ -252,6 +252,12 @@ static void past_the_end(void **state)
 	assert_int_equal(regions.count, 1);
 	assert_non_null(strstr(regions.lost, "past the memory"));
 	fb_regions_free(&regions);
+	expect_error(NULL, EFAULT, FB_EXIT_IMPOSSIBLE, "past the memory");
+	/* The second half is persistent by the firmware's own word. */
+	fake_put(FW "/1/start", "0x140000000");
+	fake_put(FW "/1/end", "0x17fffffff");
+	fake_put(FW "/1/type", "Persistent Memory (legacy)");
+	find(NULL);
 }
 
 static void not_root(void **state)
