@@ -35,7 +35,7 @@ struct item {
 	enum level level;
 	char name[32];
 	char text[FB_ERR_TEXT_MAX]; /* what is there, or is not */
-	char fix[256];              /* "" where nothing is to be done */
+	char fix[256];		    /* "" where nothing is to be done */
 };
 
 struct checker {
@@ -49,7 +49,7 @@ struct checker {
 	uint64_t block_size; /* 0: no memory hotplug */
 };
 
-/* ---- results ------------------------------------------------------------------------ */
+/* ---- results --------------------------------------------------------- */
 
 static void add(struct checker *c, enum level level, const char *name, const char *fix,
 		const char *fmt, ...) __attribute__((format(printf, 5, 6)));
@@ -76,7 +76,7 @@ static bool arm64(const struct checker *c)
 	return !strcmp(c->machine, "aarch64");
 }
 
-/* ---- the kernel ----------------------------------------------------------------------- */
+/* ---- the kernel ------------------------------------------------------ */
 
 static void check_architecture(struct checker *c)
 {
@@ -167,7 +167,8 @@ static void check_options(struct checker *c)
 		snprintf(name, sizeof(name), "CONFIG_%s", o->name);
 		snprintf(fix, sizeof(fix), "use a kernel with %s", name);
 		if (fb_kconfig_value(c->kconfig, o->name) == 'n')
-			add(c, o->without, o->name, fix, "not set; needed for %s", o->why);
+			add(c, o->without, o->name, fix, "not set; needed for %s",
+			    o->why);
 		else
 			add(c, OK, o->name, "", "%s",
 			    fb_kconfig_value(c->kconfig, o->name) == 'y' ? "built in"
@@ -211,7 +212,7 @@ static void check_kpageflags(struct checker *c)
 		    "pages twice");
 }
 
-/* ---- the region -------------------------------------------------------------------------- */
+/* ---- the region ------------------------------------------------------ */
 
 static void check_region(struct checker *c)
 {
@@ -224,8 +225,9 @@ static void check_region(struct checker *c)
 		add(c, MISSING, "region", "run it as root", "%s", why.text);
 		return;
 	}
-	c->have_region = !fb_region_choose(
-		&regions, config->region_set ? &config->region : NULL, &c->region, &why);
+	c->have_region =
+		!fb_region_choose(&regions, config->region_set ? &config->region : NULL,
+				  &c->region, &why);
 	if (c->have_region)
 		add(c, OK, "region", "", "%s, %s, from %s, mode %s",
 		    fb_size_text(c->region.range.size, size),
@@ -273,8 +275,8 @@ static void check_carry(struct checker *c)
 		return;
 	if (fb_sys_read(&c->ctx->sys, "/proc/cmdline", &cmdline, NULL, &why) ||
 	    fb_cmdline_carries(cmdline, c->region.range, &why))
-		add(c, MISSING, "carry-over", "put it on the kernel's command line", "%s",
-		    why.text);
+		add(c, MISSING, "carry-over", "put it on the kernel's command line",
+		    "%s", why.text);
 	else
 		add(c, OK, "carry-over", "",
 		    "memmap= of the running command line, which `load` passes on");
@@ -299,11 +301,12 @@ static void check_use(struct checker *c)
 		    "the kernel keeps the region until the next reboot: kmem was "
 		    "unbound while blocks were online");
 	if (arm64(c) && c->region.node < 0)
-		add(c, MISSING, "NUMA node", "numa-node-id = <0> in the pmem-region node",
+		add(c, MISSING, "NUMA node",
+		    "numa-node-id = <0> in the pmem-region node",
 		    "the region has none, so kmem refuses it");
 }
 
-/* ---- kexec -------------------------------------------------------------------------------- */
+/* ---- kexec ----------------------------------------------------------- */
 
 static void check_kexec(struct checker *c)
 {
@@ -324,7 +327,8 @@ static void check_kexec(struct checker *c)
 		    "disabled until the next boot");
 	else
 		add(c, OK, "kexec", "", "allowed");
-	if (k.supported && c->kconfig && fb_kconfig_value(c->kconfig, "KEXEC_FILE") == 'n')
+	if (k.supported && c->kconfig &&
+	    fb_kconfig_value(c->kconfig, "KEXEC_FILE") == 'n')
 		add(c, arm64(c) ? NOTE : IMPOSSIBLE, "kexec_file_load",
 		    "use a kernel with CONFIG_KEXEC_FILE, or reboot --firmware",
 		    "not in this kernel");
@@ -339,7 +343,7 @@ static void check_kexec(struct checker *c)
 		add(c, OK, "signature", "", "not required");
 }
 
-/* ---- the states ---------------------------------------------------------------------------- */
+/* ---- the states ------------------------------------------------------ */
 
 /* Bytes in use on a mount point's file system; 0 for any other directory. */
 static uint64_t used_on_mount(const char *path, const struct stat *st)
@@ -383,7 +387,7 @@ static void check_states(struct checker *c)
 		    fb_size_text(c->region.range.size, b));
 }
 
-/* ---- printing --------------------------------------------------------------------------------- */
+/* ---- printing -------------------------------------------------------- */
 
 static const char *level_text(enum level level)
 {
@@ -422,9 +426,9 @@ static void print_json(const struct checker *c, enum level worst)
 		json_object_array_add(list, e);
 	}
 	json_object_object_add(o, "requirements", list);
-	json_object_object_add(o, "result",
-			       json_object_new_string(
-				       worst == NOTE ? "ok" : level_text(worst)));
+	json_object_object_add(
+		o, "result",
+		json_object_new_string(worst == NOTE ? "ok" : level_text(worst)));
 	fb_json_print(o);
 }
 
@@ -436,10 +440,9 @@ static int verdict(const struct checker *c, enum level worst, struct fb_err *err
 		return 0;
 	for (size_t i = 0; i < c->count; i++)
 		count += c->items[i].level >= MISSING;
-	return fb_err_exit(err,
-			   worst == IMPOSSIBLE ? FB_EXIT_IMPOSSIBLE : FB_EXIT_FAILED,
-			   ENOTSUP, "%zu requirement%s not met", count,
-			   count == 1 ? " is" : "s are");
+	return fb_err_exit(
+		err, worst == IMPOSSIBLE ? FB_EXIT_IMPOSSIBLE : FB_EXIT_FAILED, ENOTSUP,
+		"%zu requirement%s not met", count, count == 1 ? " is" : "s are");
 }
 
 static int run(const struct fb_context *ctx, int argc, char **argv, struct fb_err *err)

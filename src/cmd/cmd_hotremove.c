@@ -21,10 +21,11 @@ static int parse(int argc, char **argv, uint64_t *deadline_usec, struct fb_err *
 		if (c != 'd')
 			return fb_usage_option(err, argv, c);
 		if (fb_parse_seconds(optarg, deadline_usec) || !*deadline_usec)
-			return fb_usage(err,
-					"--deadline %s: not a number of seconds, such as "
-					"30 or 2.5",
-					optarg);
+			return fb_usage(
+				err,
+				"--deadline %s: not a number of seconds, such as "
+				"30 or 2.5",
+				optarg);
 	}
 	if (optind < argc)
 		return fb_usage(err, "hotremove takes no operand, not '%s'",
@@ -105,7 +106,8 @@ const struct fb_command fb_cmd_hotremove = {
 	.name = "hotremove",
 	.arguments = "[--deadline SECONDS]",
 	.summary = "take the region back from System RAM",
-	.help = "      --deadline SECONDS   give up and put everything back after that; "
+	.help = "      --deadline SECONDS   give up and put everything back after "
+		"that; "
 		"default\n"
 		"                           [hotremove] deadline=, 60\n",
 	.run = run,

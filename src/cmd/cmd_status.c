@@ -19,9 +19,9 @@
 struct image_status {
 	bool known; /* the region is raw and could be read */
 	enum fb_header_kind kind;
-	struct fb_header header; /* FB_HEADER_VALID */
+	struct fb_header header;     /* FB_HEADER_VALID */
 	char error[FB_ERR_TEXT_MAX]; /* why it could not be read or is not valid */
-	uint64_t age_usec;       /* 0 unknown */
+	uint64_t age_usec;	     /* 0 unknown */
 };
 
 struct status {
@@ -30,7 +30,7 @@ struct status {
 	struct image_status image;
 };
 
-/* ---- reading -------------------------------------------------------------------- */
+/* ---- reading --------------------------------------------------------- */
 
 static uint64_t age_of(uint64_t wall_usec)
 {
@@ -89,8 +89,8 @@ static int read_status(const struct fb_context *ctx, struct status *s,
 		       struct fb_err *err)
 {
 	const struct fb_config *c = &ctx->config;
-	int rc = fb_region_find(&ctx->sys, c->region_set ? &c->region : NULL, &s->region,
-				err);
+	int rc = fb_region_find(&ctx->sys, c->region_set ? &c->region : NULL,
+				&s->region, err);
 
 	if (!rc)
 		rc = fb_hotplug_read(&ctx->sys, &s->region, &s->facts, err);
@@ -99,7 +99,7 @@ static int read_status(const struct fb_context *ctx, struct status *s,
 	return rc;
 }
 
-/* ---- words for it ------------------------------------------------------------------ */
+/* ---- words for it ---------------------------------------------------- */
 
 static const char *use_text(const struct fb_region *r)
 {
@@ -152,7 +152,7 @@ static void age_text(uint64_t usec, char *text, size_t size)
 		snprintf(text, size, "%" PRIu64 " days", s / 86400);
 }
 
-/* ---- text -------------------------------------------------------------------------- */
+/* ---- text ------------------------------------------------------------ */
 
 static void say_region(const struct fb_context *ctx, const struct fb_region *r)
 {
@@ -162,7 +162,9 @@ static void say_region(const struct fb_context *ctx, const struct fb_region *r)
 	       fb_range_text(r->range, range), fb_region_origin_text(r->origin));
 	fb_say(ctx, "namespace  %s%s%s%s%s", r->ns[0] ? r->ns : "none",
 	       r->ns[0] ? ", " : "", r->ns[0] ? fb_namespace_mode_text(r->mode) : "",
-	       r->block[0] ? ", /dev/" : r->dax[0] ? ", " : "",
+	       r->block[0] ? ", /dev/"
+	       : r->dax[0] ? ", "
+			   : "",
 	       r->block[0] ? r->block : r->dax);
 	fb_say(ctx, "use        %s", use_text(r));
 }
@@ -210,7 +212,7 @@ static void say_image(const struct fb_context *ctx, const struct image_status *i
 	       o->release);
 }
 
-/* ---- JSON ------------------------------------------------------------------------------ */
+/* ---- JSON ------------------------------------------------------------ */
 
 static void add_number(struct json_object *to, const char *key, uint64_t value)
 {

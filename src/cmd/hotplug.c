@@ -33,7 +33,7 @@ int fb_hotplug_find(const struct fb_context *ctx, struct fb_region *region,
 	return rc ? rc : fb_region_find(&ctx->sys, wanted, region, err);
 }
 
-/* ---- an image in the way ------------------------------------------------------ */
+/* ---- an image in the way --------------------------------------------- */
 
 static int read_first_block(const char *path, uint8_t *block, uint64_t *size,
 			    struct fb_err *err)
@@ -79,8 +79,7 @@ static int judge_block(const uint8_t *block, uint64_t size, const char *path,
 	if (kind == FB_HEADER_VALID && !fb_header_decode(block, size, &header, &why))
 		return header.consumed ? 0 : refuse_image(&header, path, hint, err);
 	/* What this program can't read may still be somebody's only copy. */
-	return fb_err_set(err, EEXIST,
-			  "%s holds an image that is %s%s%s", path,
+	return fb_err_set(err, EEXIST, "%s holds an image that is %s%s%s", path,
 			  kind == FB_HEADER_NEWER ? "of a newer version" : "damaged",
 			  hint[0] ? "; " : "", hint);
 }
@@ -105,7 +104,7 @@ int fb_hotplug_check_image(const struct fb_context *ctx, const struct fb_region 
 	return rc;
 }
 
-/* ---- plan and run ----------------------------------------------------------------- */
+/* ---- plan and run ---------------------------------------------------- */
 
 static void record_step(void *context, const struct fb_step *step, uint64_t usec)
 {
@@ -211,7 +210,7 @@ void fb_hotplug_report_free(struct fb_hotplug_report *report)
 	memset(report, 0, sizeof(*report));
 }
 
-/* ---- printing ------------------------------------------------------------------------- */
+/* ---- printing -------------------------------------------------------- */
 
 /* Without a namespace the drivers have to be loaded first. */
 static void say_modules(const struct fb_context *ctx)
@@ -271,8 +270,7 @@ struct json_object *fb_hotplug_steps_json(const struct fb_hotplug_report *report
 
 	for (size_t i = 0; i < report->plan.count; i++)
 		if (fb_step_acts(&report->plan.steps[i]))
-			json_object_array_add(steps,
-					      step_json(&report->plan.steps[i],
-							report->step_usec[i]));
+			json_object_array_add(steps, step_json(&report->plan.steps[i],
+							       report->step_usec[i]));
 	return steps;
 }

@@ -29,8 +29,8 @@
 
 struct fb_hotplug_report {
 	struct fb_hotplug_facts facts; /* before; owned */
-	struct fb_plan plan;           /* owned; empty: it was so already */
-	uint64_t *step_usec;           /* of each step, 0: not made; owned */
+	struct fb_plan plan;	       /* owned; empty: it was so already */
+	uint64_t *step_usec;	       /* of each step, 0: not made; owned */
 	uint64_t total_usec;
 };
 

@@ -20,10 +20,10 @@
 #define DEVDAX_ALIGN (2 * FB_MIB)
 #define INFO_RESERVE (8 * FB_KIB)
 
-#define OFFLINE_TRIES      4
-#define OWNER_BUDGET_USEC  5000000
+#define OFFLINE_TRIES	  4
+#define OWNER_BUDGET_USEC 5000000
 
-/* ---- facts ----------------------------------------------------------------------- */
+/* ---- facts ----------------------------------------------------------- */
 
 int fb_hotplug_read(const struct fb_sys *sys, const struct fb_region *region,
 		    struct fb_hotplug_facts *facts, struct fb_err *err)
@@ -71,7 +71,7 @@ uint64_t fb_hotadd_lost(const struct fb_region *region, uint64_t block_size)
 	return region->range.size - fb_hotadd_range(region, block_size).size;
 }
 
-/* ---- steps --------------------------------------------------------------------------- */
+/* ---- steps ----------------------------------------------------------- */
 
 /* What a plan is being made from and into; `step` is the latest. */
 struct draft {
@@ -107,8 +107,8 @@ static void draft_begin(struct draft *d, const struct fb_hotplug_facts *facts,
 	d->plan = plan;
 	plan->region = r->range;
 	plan->block_size = facts->blocks.block_size;
-	plan->guarded = r->hotadded.size ? r->hotadded
-					 : fb_hotadd_range(r, plan->block_size);
+	plan->guarded =
+		r->hotadded.size ? r->hotadded : fb_hotadd_range(r, plan->block_size);
 	if (r->dax[0])
 		strcpy(d->dax, r->dax);
 	else
@@ -233,20 +233,22 @@ static int refuse(const struct fb_hotplug_facts *facts, struct fb_err *err)
 	const struct fb_region *r = &facts->region;
 
 	if (r->mode == FB_NS_FSDAX || r->mode == FB_NS_SECTOR)
-		return fb_err_set(err, EBUSY,
-				  "%s is in mode %s, which fastboot does not use: save "
-				  "what is in it, then `ndctl create-namespace --mode raw "
-				  "-e %s -f`",
-				  r->ns, fb_namespace_mode_text(r->mode), r->ns);
+		return fb_err_set(
+			err, EBUSY,
+			"%s is in mode %s, which fastboot does not use: save "
+			"what is in it, then `ndctl create-namespace --mode raw "
+			"-e %s -f`",
+			r->ns, fb_namespace_mode_text(r->mode), r->ns);
 	if (r->hotadded.size && strcmp(r->dax_driver, "kmem"))
-		return fb_err_set(err, ENOTRECOVERABLE,
-				  "the kernel keeps the region as System RAM until the "
-				  "next reboot: kmem was unbound while memory blocks were "
-				  "online");
+		return fb_err_set(
+			err, ENOTRECOVERABLE,
+			"the kernel keeps the region as System RAM until the "
+			"next reboot: kmem was unbound while memory blocks were "
+			"online");
 	return 0;
 }
 
-/* ---- hotadd ----------------------------------------------------------------------------- */
+/* ---- hotadd ---------------------------------------------------------- */
 
 static void add_devdax(struct draft *d)
 {
@@ -337,9 +339,10 @@ int fb_hotadd_plan(const struct fb_hotplug_facts *facts, struct fb_plan *plan,
 		return rc;
 	draft_begin(&d, facts, plan);
 	if (!plan->guarded.size)
-		return fb_err_set(err, ERANGE,
-				  "no whole memory block fits into the region: `fastboot "
-				  "plan` chooses one that loses nothing");
+		return fb_err_set(
+			err, ERANGE,
+			"no whole memory block fits into the region: `fastboot "
+			"plan` chooses one that loses nothing");
 	if (facts->region.hotadded.size && all_movable(facts))
 		return 0;
 	add_devdax(&d);
@@ -350,7 +353,7 @@ int fb_hotadd_plan(const struct fb_hotplug_facts *facts, struct fb_plan *plan,
 	return draft_end(&d, err);
 }
 
-/* ---- hotremove --------------------------------------------------------------------------- */
+/* ---- hotremove ------------------------------------------------------- */
 
 /*
  * Dropping walks every page of every file, of tmpfs, too: 400 ms for 900 MiB
@@ -438,7 +441,7 @@ int fb_hotremove_plan(const struct fb_hotplug_facts *facts, struct fb_plan *plan
 	return draft_end(&d, err);
 }
 
-/* ---- the run -------------------------------------------------------------------------------- */
+/* ---- the run --------------------------------------------------------- */
 
 struct session {
 	const struct fb_sys *sys;

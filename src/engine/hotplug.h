@@ -18,10 +18,10 @@
  * auto_online_blocks back.
  *
  * hotremove: auto_online_blocks to "offline" (for the undo); clean page cache
- * dropped, where there is enough of it in the region; blocks offline, the emptiest first; kmem unbound only if every
- * block reads "offline" (otherwise the kernel keeps the memory until the next
- * reboot); namespace to raw; auto_online_blocks back. Dropping the cache is
- * the one step without an undo: nothing is lost by it but time.
+ * dropped, where there is enough of it in the region; blocks offline, the emptiest
+ *first; kmem unbound only if every block reads "offline" (otherwise the kernel keeps
+ *the memory until the next reboot); namespace to raw; auto_online_blocks back. Dropping
+ *the cache is the one step without an undo: nothing is lost by it but time.
  *
  * Sources: drivers/dax/{bus,kmem}.c, drivers/base/memory.c,
  * mm/memory_hotplug.c, drivers/nvdimm/pfn_devs.c, Linux 6.12 and 6.1.

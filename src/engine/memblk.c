@@ -17,7 +17,7 @@
 /* Not in the exported header: fs/proc/page.c, linux/kernel-page-flags.h. */
 #define KPF_RESERVED_BIT 32
 
-/* ---- which blocks ------------------------------------------------------------- */
+/* ---- which blocks ---------------------------------------------------- */
 
 int fb_memblk_size(const struct fb_sys *sys, uint64_t *size, struct fb_err *err)
 {
@@ -123,7 +123,7 @@ char *fb_memblk_text(const struct fb_memblk *block, char buf[FB_MEMBLK_TEXT_MAX]
 	return buf;
 }
 
-/* ---- what is in them ------------------------------------------------------------ */
+/* ---- what is in them ------------------------------------------------- */
 
 /* The page cache that writing 1 to drop_caches takes away (fs/drop_caches.c). */
 static bool droppable(uint64_t flags)
@@ -252,7 +252,7 @@ void fb_memblk_count(const struct fb_sys *sys, struct fb_memblks *blocks,
 		memset(usage, 0, sizeof(*usage));
 }
 
-/* ---- decisions --------------------------------------------------------------------- */
+/* ---- decisions ------------------------------------------------------- */
 
 static int compare_usage(const void *a, const void *b, void *context)
 {
@@ -313,15 +313,16 @@ int fb_memblk_room(const struct fb_memblks *blocks, const struct fb_memblk_usage
 	room = subtract(memory->available, inside);
 	if (!need || need + need / 32 + 64 * FB_MIB <= room)
 		return 0;
-	return fb_err_set(err, ENOMEM,
-			  "%s in the region must be moved, but only %s are available "
-			  "outside it (64 MiB and 3 %% are kept as a margin): free memory "
-			  "first",
-			  fb_size_text(fb_align_up(need, FB_MIB), need_text),
-			  fb_size_text(fb_align_down(room, FB_MIB), room_text));
+	return fb_err_set(
+		err, ENOMEM,
+		"%s in the region must be moved, but only %s are available "
+		"outside it (64 MiB and 3 %% are kept as a margin): free memory "
+		"first",
+		fb_size_text(fb_align_up(need, FB_MIB), need_text),
+		fb_size_text(fb_align_down(room, FB_MIB), room_text));
 }
 
-/* ---- what pins a block ----------------------------------------------------------------- */
+/* ---- what pins a block ----------------------------------------------- */
 
 static void append_counts(const uint64_t counts[FB_PAGE_KINDS], char *text, size_t size)
 {

@@ -44,21 +44,21 @@ void fb_memblk_read(const struct fb_sys *sys, uint64_t number, uint64_t block_si
 #define FB_MEMBLK_TEXT_MAX 128
 char *fb_memblk_text(const struct fb_memblk *block, char buf[FB_MEMBLK_TEXT_MAX]);
 
-/* ---- usage ------------------------------------------------------------------ */
+/* ---- usage ----------------------------------------------------------- */
 
 /* What a page frame is used for, from its KPF_* flags. */
 enum fb_page_kind {
-	FB_PAGE_ABSENT,   /* a hole, offline, or memory that failed */
+	FB_PAGE_ABSENT, /* a hole, offline, or memory that failed */
 	FB_PAGE_FREE,
 	FB_PAGE_DROPPABLE, /* clean page cache that nobody maps */
-	FB_PAGE_PLAIN,    /* no flag at all: free on a CPU's list, or a driver's */
+	FB_PAGE_PLAIN,	   /* no flag at all: free on a CPU's list, or a driver's */
 	FB_PAGE_ANON,
-	FB_PAGE_SHMEM,    /* tmpfs and shared memory */
-	FB_PAGE_FILE,     /* other page cache: mapped, dirty, under write-back */
+	FB_PAGE_SHMEM, /* tmpfs and shared memory */
+	FB_PAGE_FILE,  /* other page cache: mapped, dirty, under write-back */
 	FB_PAGE_HUGETLB,
 	FB_PAGE_SLAB,
-	FB_PAGE_TABLE,    /* page tables */
-	FB_PAGE_KERNEL,   /* reserved or otherwise the kernel's own */
+	FB_PAGE_TABLE,	/* page tables */
+	FB_PAGE_KERNEL, /* reserved or otherwise the kernel's own */
 	FB_PAGE_KINDS
 };
 
@@ -71,8 +71,8 @@ const char *fb_page_kind_text(enum fb_page_kind kind);
 
 /* Bytes in all blocks that were counted. */
 struct fb_memblk_usage {
-	bool known;         /* false: no /proc/kpageflags, the rest is 0 */
-	uint64_t used;      /* must be moved to other memory */
+	bool known;	    /* false: no /proc/kpageflags, the rest is 0 */
+	uint64_t used;	    /* must be moved to other memory */
 	uint64_t droppable; /* goes away with the clean page cache */
 	uint64_t free;
 };

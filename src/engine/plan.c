@@ -12,7 +12,7 @@
 #include "machine/clock.h"
 
 #define RETRY_PAUSE_NSEC 100000000
-#define UNDO_TRIES       5
+#define UNDO_TRIES	 5
 
 struct run {
 	const struct fb_sys *sys;
@@ -20,7 +20,7 @@ struct run {
 	const struct fb_plan_ops *ops;
 };
 
-/* ---- making a plan -------------------------------------------------------------- */
+/* ---- making a plan --------------------------------------------------- */
 
 struct fb_step *fb_plan_add(struct fb_plan *plan, const char *what, ...)
 {
@@ -82,11 +82,11 @@ char *fb_step_text(const struct fb_plan *plan, const struct fb_step *step,
 	return buf;
 }
 
-/* ---- reading back ------------------------------------------------------------------ */
+/* ---- reading back ---------------------------------------------------- */
 
 /* What a check sees now; "" for a link that is not there. */
-static int check_read(const struct fb_sys *sys, const struct fb_check *check,
-		      char *got, size_t size, struct fb_err *err)
+static int check_read(const struct fb_sys *sys, const struct fb_check *check, char *got,
+		      size_t size, struct fb_err *err)
 {
 	int rc;
 
@@ -162,14 +162,15 @@ static int guard(const struct run *r, struct fb_err *err)
 			return rc;
 		if (strcmp(state, "offline"))
 			return fb_err_set(err, EBUSY,
-					  "memory block %" PRIu64 " is %s: unbinding now "
+					  "memory block %" PRIu64
+					  " is %s: unbinding now "
 					  "would lose the region until the next reboot",
 					  number, state);
 	}
 	return 0;
 }
 
-/* ---- one write ------------------------------------------------------------------------ */
+/* ---- one write ------------------------------------------------------- */
 
 static int write_once(const struct run *r, const struct fb_write *write,
 		      struct fb_err *err)
@@ -235,7 +236,7 @@ static int forward(const struct run *r, const struct fb_step *step, struct fb_er
 	return step->forward.path[0] ? forward_write(r, step, err) : 0;
 }
 
-/* ---- undo ------------------------------------------------------------------------------- */
+/* ---- undo ------------------------------------------------------------ */
 
 static int undo_write(const struct run *r, const struct fb_write *write,
 		      struct fb_err *err)
@@ -254,7 +255,8 @@ static int undo_write(const struct run *r, const struct fb_write *write,
 	return rc;
 }
 
-static int undo_step(const struct run *r, const struct fb_step *step, struct fb_err *err)
+static int undo_step(const struct run *r, const struct fb_step *step,
+		     struct fb_err *err)
 {
 	if (step->undo_action != FB_ACTION_NONE)
 		return r->ops->action(step->undo_action, r->plan->region, err);
@@ -279,7 +281,7 @@ static void undo_all(const struct run *r, size_t from, struct fb_err *err)
 		      failed == 1 ? "" : "s", first.text);
 }
 
-/* ---- all of it ---------------------------------------------------------------------------- */
+/* ---- all of it ------------------------------------------------------- */
 
 static int run_step(const struct run *r, const struct fb_step *step, struct fb_err *err)
 {

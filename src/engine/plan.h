@@ -30,7 +30,7 @@
 
 #define FB_STEP_PATH_MAX  96
 #define FB_STEP_VALUE_MAX 48
-#define FB_STEP_CHECKS    2
+#define FB_STEP_CHECKS	  2
 
 /*
  * A read-back. For an attribute its first word must be `expect`; for a
@@ -54,7 +54,7 @@ struct fb_write {
 enum fb_action {
 	FB_ACTION_NONE,
 	FB_ACTION_DEVDAX, /* the region's namespace becomes devdax */
-	FB_ACTION_RAW,    /* ... becomes raw */
+	FB_ACTION_RAW,	  /* ... becomes raw */
 };
 
 #define FB_STEP_NO_BLOCK UINT64_MAX
@@ -64,16 +64,16 @@ struct fb_step {
 	char what[64]; /* for messages: "memory block 40 offline" */
 	struct fb_write forward, undo;
 	enum fb_action forward_action, undo_action;
-	uint64_t block;    /* the memory block it takes offline, for the diagnosis */
+	uint64_t block;	    /* the memory block it takes offline, for the diagnosis */
 	unsigned int tries; /* how often a busy write is made, at least 1 */
 };
 
 struct fb_plan {
 	struct fb_step *steps; /* owned */
 	size_t count, capacity;
-	struct fb_range region;  /* what actions work on */
+	struct fb_range region;	 /* what actions work on */
 	struct fb_range guarded; /* hot-added memory */
-	uint64_t block_size;     /* of memory blocks, bytes */
+	uint64_t block_size;	 /* of memory blocks, bytes */
 };
 
 /*
@@ -111,8 +111,7 @@ struct fb_plan_ops {
 	/* A forward step is done (or was already so): its time. */
 	void (*done)(void *context, const struct fb_step *step, uint64_t usec);
 	/* Add to the error of the step that failed, before the undo. */
-	void (*explain)(void *context, const struct fb_step *step,
-			struct fb_err *err);
+	void (*explain)(void *context, const struct fb_step *step, struct fb_err *err);
 	/* The undo begins; nothing interrupts from here on. */
 	void (*undoing)(void *context);
 	void *context;

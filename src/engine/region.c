@@ -64,8 +64,8 @@ static bool device_u64(const struct fb_sys *sys, const char *dir, const char *de
 	       !fb_sys_attr_u64(sys, path, value, NULL);
 }
 
-static void device_driver(const struct fb_sys *sys, const char *dir,
-			  const char *device, char *buf, size_t size)
+static void device_driver(const struct fb_sys *sys, const char *dir, const char *device,
+			  char *buf, size_t size)
 {
 	char path[PATH_MAX];
 
@@ -87,7 +87,7 @@ static bool device_range(const struct fb_sys *sys, const char *dir, const char *
 	return true;
 }
 
-/* ---- candidates ------------------------------------------------------------ */
+/* ---- candidates ------------------------------------------------------ */
 
 static struct fb_region *find_overlap(struct fb_regions *found, struct fb_range range)
 {
@@ -135,7 +135,7 @@ static int compare_regions(const void *a, const void *b)
 	return (x->range.start > y->range.start) - (x->range.start < y->range.start);
 }
 
-/* ---- what libnvdimm made of it ---------------------------------------------- */
+/* ---- what libnvdimm made of it --------------------------------------- */
 
 /* "region0" but not "region0x" or "regions". */
 static bool is_nd_region(const char *name)
@@ -253,7 +253,7 @@ static int add_from_nd(struct listing *l, struct fb_err *err)
 	return rc;
 }
 
-/* ---- what the dax bus made of it --------------------------------------------- */
+/* ---- what the dax bus made of it ------------------------------------- */
 
 static void read_dax(struct listing *l, const char *name)
 {
@@ -301,7 +301,7 @@ static void add_hotadded(struct listing *l)
 	}
 }
 
-/* ---- who says so: the command line --------------------------------------------- */
+/* ---- who says so: the command line ----------------------------------- */
 
 /* What may lie under a region: memory that memmap= took, or firmware's own. */
 static bool is_memory(const char *type)
@@ -370,8 +370,9 @@ static void explain_lost(struct listing *l, const struct fb_memmap *m)
 		lose(l, m, "there is no memory at that address");
 	else {
 		snprintf(why, sizeof(why), "/proc/iomem has \"%.*s\" there%s", 60, name,
-			 strcmp(name, FB_IOMEM_RAM) ? ""
-						    : ", another argument took it back");
+			 strcmp(name, FB_IOMEM_RAM)
+				 ? ""
+				 : ", another argument took it back");
 		lose(l, m, why);
 	}
 }
@@ -458,7 +459,7 @@ void fb_regions_free(struct fb_regions *regions)
 	memset(regions, 0, sizeof(*regions));
 }
 
-/* ---- the one that is meant -------------------------------------------------- */
+/* ---- the one that is meant ------------------------------------------- */
 
 static int none(const struct fb_regions *regions, struct fb_err *err)
 {
@@ -550,14 +551,12 @@ int fb_region_device(const struct fb_region *region, char *path, size_t size,
 		     struct fb_err *err)
 {
 	if (region->mode != FB_NS_RAW || !region->block[0])
-		return fb_err_set(err, ENXIO,
-				  "the region is %s now, not raw%s",
-				  region->hotadded.size
-					  ? "hot-added as System RAM"
-					  : fb_namespace_mode_text(region->mode),
-				  region->mode == FB_NS_DEVDAX
-					  ? ": `fastboot hotremove` first"
-					  : "");
+		return fb_err_set(
+			err, ENXIO, "the region is %s now, not raw%s",
+			region->hotadded.size ? "hot-added as System RAM"
+					      : fb_namespace_mode_text(region->mode),
+			region->mode == FB_NS_DEVDAX ? ": `fastboot hotremove` first"
+						     : "");
 	if (snprintf(path, size, "/dev/%s", region->block) >= (int)size)
 		return fb_err_sys(err, EOVERFLOW, "/dev/%s", region->block);
 	return 0;

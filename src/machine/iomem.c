@@ -25,7 +25,8 @@ static bool parse_line(const char *line, size_t length, struct fb_iomem_entry *e
 		return false;
 	entry->range.start = start;
 	/* 2^64 bytes don't fit into `size`; such a root entry is of no use. */
-	entry->range.size = last - start == UINT64_MAX ? last - start : last - start + 1;
+	entry->range.size =
+		last - start == UINT64_MAX ? last - start : last - start + 1;
 	entry->depth = (unsigned int)(blanks / 2);
 	snprintf(entry->name, sizeof(entry->name), "%s", text + at);
 	return true;
@@ -45,9 +46,10 @@ int fb_iomem_parse(const char *text, struct fb_iomem *iomem, struct fb_err *err)
 		if (fb_array_grow(&entries, &capacity, count + 1, sizeof(*entries)))
 			return fb_err_sys(err, ENOMEM, "/proc/iomem");
 		if (!parse_line(line, (size_t)(end - line), &entries[count]))
-			return fb_err_set(err, EINVAL,
-					  "/proc/iomem, line %zu: not START-LAST : NAME",
-					  line_number);
+			return fb_err_set(
+				err, EINVAL,
+				"/proc/iomem, line %zu: not START-LAST : NAME",
+				line_number);
 		count++;
 	}
 	iomem->entries = fb_steal_ptr(entries);

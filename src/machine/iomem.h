@@ -17,9 +17,9 @@
 #include "machine/sys.h"
 
 /* Names that the kernel gives (arch/x86/kernel/e820.c, drivers/dax/kmem.c, 6.12). */
-#define FB_IOMEM_RAM         "System RAM"
-#define FB_IOMEM_KMEM        "System RAM (kmem)"
-#define FB_IOMEM_PMEM        "Persistent Memory"
+#define FB_IOMEM_RAM	     "System RAM"
+#define FB_IOMEM_KMEM	     "System RAM (kmem)"
+#define FB_IOMEM_PMEM	     "Persistent Memory"
 #define FB_IOMEM_PMEM_LEGACY "Persistent Memory (legacy)"
 
 /*
@@ -35,8 +35,7 @@ int fb_iomem_parse(const char *text, struct fb_iomem *iomem, struct fb_err *err)
  * address as zero (since 4.6): that is -EPERM and says so. Otherwise as
  * fb_iomem_parse(), or the -errno of the file.
  */
-int fb_iomem_read(const struct fb_sys *sys, struct fb_iomem *iomem,
-		  struct fb_err *err);
+int fb_iomem_read(const struct fb_sys *sys, struct fb_iomem *iomem, struct fb_err *err);
 
 /*
  * Parse the text of /proc/meminfo (fs/proc/meminfo.c, 6.12); kB become bytes.

@@ -66,8 +66,8 @@ char fb_kconfig_value(const char *text, const char *option)
 
 	for (const char *line = text; line && *line; line = strchr(line, '\n')) {
 		line += *line == '\n';
-		if (!strncmp(line, "CONFIG_", 7) && !strncmp(line + 7, option, length) &&
-		    line[7 + length] == '=')
+		if (!strncmp(line, "CONFIG_", 7) &&
+		    !strncmp(line + 7, option, length) && line[7 + length] == '=')
 			return line[8 + length] == 'm' ? 'm' : 'y';
 	}
 	return 'n';

@@ -54,7 +54,7 @@ int fb_kpage_flags(const struct fb_sys *sys, uint64_t first, size_t count,
 	return 0;
 }
 
-/* ---- who maps a page --------------------------------------------------------- */
+/* ---- who maps a page ------------------------------------------------- */
 
 struct search {
 	const uint64_t *pfns;

@@ -42,11 +42,10 @@ static struct ndctl_region *find_region(struct ndctl_ctx *ndctl, struct fb_range
 	struct ndctl_bus *bus;
 	struct ndctl_region *region;
 
-	ndctl_bus_foreach(ndctl, bus)
-		ndctl_region_foreach(bus, region)
-			if (ndctl_region_get_resource(region) == range.start &&
-			    ndctl_region_get_size(region) == range.size)
-				return region;
+	ndctl_bus_foreach(ndctl, bus) ndctl_region_foreach(
+		bus,
+		region) if (ndctl_region_get_resource(region) == range.start &&
+			    ndctl_region_get_size(region) == range.size) return region;
 	return NULL;
 }
 
@@ -54,9 +53,7 @@ static struct ndctl_namespace *find_namespace(struct ndctl_region *region)
 {
 	struct ndctl_namespace *ns;
 
-	ndctl_namespace_foreach(region, ns)
-		if (ndctl_namespace_get_size(ns))
-			return ns;
+	ndctl_namespace_foreach(region, ns) if (ndctl_namespace_get_size(ns)) return ns;
 	return NULL;
 }
 

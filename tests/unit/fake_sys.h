@@ -87,7 +87,8 @@ static inline void fake_remove(const char *path)
 
 	for (size_t i = fake.count; i-- > 0;)
 		if (!strncmp(fake.entries[i].path, path, n) &&
-		    (fake.entries[i].path[n] == '\0' || fake.entries[i].path[n] == '/')) {
+		    (fake.entries[i].path[n] == '\0' ||
+		     fake.entries[i].path[n] == '/')) {
 			free(fake.entries[i].text);
 			fake.entries[i] = fake.entries[--fake.count];
 		}
@@ -127,7 +128,7 @@ static inline void fake_record(const char *path, const char *value)
 	snprintf(w->value, sizeof(w->value), "%s", value);
 }
 
-/* ---- the door itself ------------------------------------------------------- */
+/* ---- the door itself ------------------------------------------------- */
 
 bool fb_sys_live(const struct fb_sys *sys)
 {

@@ -30,7 +30,7 @@ static struct {
 
 static const struct fb_range region_range = { 4 * FB_GIB, 2 * FB_GIB };
 
-/* ---- the model --------------------------------------------------------------- */
+/* ---- the model ------------------------------------------------------- */
 
 static void put_block(int number, const char *state, const char *zones)
 {
@@ -179,7 +179,7 @@ int fb_namespace_to_raw(struct fb_range region, struct fb_err *err)
 	return 0;
 }
 
-/* ---- fixtures ------------------------------------------------------------------ */
+/* ---- fixtures -------------------------------------------------------- */
 
 static void machine(bool hotadded)
 {
@@ -270,7 +270,7 @@ static void expect_write(size_t i, const char *path, const char *value)
 	assert_string_equal(fake.writes[i].value, value);
 }
 
-/* ---- tests --------------------------------------------------------------------- */
+/* ---- tests ----------------------------------------------------------- */
 
 static void adds_in_order(void **state)
 {
@@ -415,7 +415,8 @@ static void keeps_the_deadline(void **state)
 
 static void stops_for_a_signal(void **state)
 {
-	const struct fb_hotplug_options options = { .interrupted = signal_after_writes };
+	const struct fb_hotplug_options options = { .interrupted =
+							    signal_after_writes };
 
 	(void)state;
 	for (int n = 2; n < 20; n++) {

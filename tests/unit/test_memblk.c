@@ -254,8 +254,9 @@ static void tells_what_pins(void **state)
 	fb_memblk_pinned(&fake_machine, &b.blocks[0], 1000, text, sizeof(text));
 	assert_string_equal(text, "1 page of slab, 1 page of anonymous memory");
 	fb_memblk_pinned(&live, &b.blocks[0], 1000, text, sizeof(text));
-	assert_string_equal(text, "1 page of slab, 1 page of anonymous memory, mapped by "
-				  "owner of 1 from 18");
+	assert_string_equal(text,
+			    "1 page of slab, 1 page of anonymous memory, mapped by "
+			    "owner of 1 from 18");
 	have_kpageflags = false;
 	fb_memblk_pinned(&fake_machine, &b.blocks[0], 1000, text, sizeof(text));
 	assert_string_equal(text, "");

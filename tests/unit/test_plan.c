@@ -206,8 +206,7 @@ static void guards(void **state)
 static int stop_at_b(void *context, const struct fb_step *step, struct fb_err *err)
 {
 	(void)context;
-	return strcmp(step->forward.path, "/b") ? 0
-						: fb_err_set(err, EINTR, "enough");
+	return strcmp(step->forward.path, "/b") ? 0 : fb_err_set(err, EINTR, "enough");
 }
 
 static void stops(void **state)

@@ -15,15 +15,14 @@
 #define DAX "/sys/bus/dax/devices"
 #define FW  "/sys/firmware/memmap"
 
-static const char iomem_raw[] =
-	"00000000-00000fff : Reserved\n"
-	"00001000-0009fbff : System RAM\n"
-	"000a0000-000bffff : PCI Bus 0000:00\n"
-	"00100000-bffdefff : System RAM\n"
-	"  01000000-01ffffff : Kernel code\n"
-	"100000000-17fffffff : Persistent Memory (legacy)\n"
-	"  100000000-17fffffff : namespace0.0\n"
-	"180000000-27fffffff : System RAM\n";
+static const char iomem_raw[] = "00000000-00000fff : Reserved\n"
+				"00001000-0009fbff : System RAM\n"
+				"000a0000-000bffff : PCI Bus 0000:00\n"
+				"00100000-bffdefff : System RAM\n"
+				"  01000000-01ffffff : Kernel code\n"
+				"100000000-17fffffff : Persistent Memory (legacy)\n"
+				"  100000000-17fffffff : namespace0.0\n"
+				"180000000-27fffffff : System RAM\n";
 
 static const char iomem_hotadded[] =
 	"00001000-0009fbff : System RAM\n"
@@ -204,9 +203,8 @@ static void two_regions(void **state)
 	struct fb_range third = { 8 * FB_GIB, FB_GIB };
 
 	(void)state;
-	fake_put("/proc/iomem",
-		 "100000000-17fffffff : Persistent Memory (legacy)\n"
-		 "180000000-1bfffffff : Persistent Memory (legacy)\n");
+	fake_put("/proc/iomem", "100000000-17fffffff : Persistent Memory (legacy)\n"
+				"180000000-1bfffffff : Persistent Memory (legacy)\n");
 	fake_put("/proc/cmdline", "memmap=2G!4G,0x40000000!6144M\n");
 	expect_error(NULL, ENOTUNIQ, FB_EXIT_FAILED,
 		     "2 GiB at 0x100000000, 1 GiB at 0x180000000");
