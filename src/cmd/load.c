@@ -93,11 +93,10 @@ static int default_files(const struct fb_context *ctx, struct fb_load *load,
 static int choose_files(const struct fb_context *ctx, const struct fb_load_options *o,
 			struct fb_load *load, struct fb_err *err)
 {
-	bool configured = !o->kernel && ctx->config.kernel;
-	const char *kernel = configured ? ctx->config.kernel : o->kernel;
-	const char *initrd = o->initrd	  ? o->initrd
-			     : configured ? ctx->config.initrd
-					  : NULL;
+	const struct fb_config *c = &ctx->config;
+	const char *kernel = o->kernel ? o->kernel : c->kernel;
+	/* The configured initrd belongs to the configured kernel, or the default. */
+	const char *initrd = o->initrd || o->kernel ? o->initrd : c->initrd;
 	int rc = 0;
 
 	if (initrd)
