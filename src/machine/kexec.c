@@ -272,21 +272,32 @@ static int kexec_file_load(int kernel, int initrd, const char *command_line,
 	return n ? -errno : 0;
 }
 
+/* kernel.kexec_load_limit_reboot, since 6.3: loads that are left, -1 unlimited. */
+static bool limit_reached(const struct fb_sys *sys)
+{
+	char text[16];
+
+	return !fb_sys_attr_read(sys, "/proc/sys/kernel/kexec_load_limit_reboot", text,
+				 sizeof(text), NULL) &&
+	       !strcmp(text, "0");
+}
+
 static int explain_eperm(const struct fb_sys *sys, const char *kernel,
 			 struct fb_err *err)
 {
-	struct fb_kexec_status status;
+	struct fb_kexec_status status = { .disabled = false };
 
 	if (geteuid())
 		return fb_err_set(err, EPERM, "cannot load %s: must be root", kernel);
-	if (!fb_kexec_status(sys, &status, NULL) && status.disabled)
-		return fb_err_set(
-			err, EPERM,
-			"cannot load %s: kernel.kexec_load_disabled is 1; only "
-			"a reboot takes that back",
-			kernel);
-	if (!fb_kexec_status(sys, &status, NULL) && status.lockdown[0] &&
-	    strcmp(status.lockdown, "none"))
+	fb_kexec_status(sys, &status, NULL);
+	if (status.disabled || limit_reached(sys))
+		return fb_err_set(err, EPERM,
+				  "cannot load %s: kernel.%s; only a reboot takes that "
+				  "back",
+				  kernel,
+				  status.disabled ? "kexec_load_disabled is 1"
+						  : "kexec_load_limit_reboot is 0");
+	if (status.lockdown[0] && strcmp(status.lockdown, "none"))
 		return fb_err_set(err, EPERM,
 				  "cannot load %s: the machine is locked down (%s) and "
 				  "the kernel has no signature that it accepts",
