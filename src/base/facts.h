@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
  * facts - plain structs for what was read from a machine. They are filled
- * once (src/engine/region, src/engine/memblk, src/machine/namespace), then
+ * once (src/engine/region, src/machine/memblk, src/machine/namespace), then
  * only passed on. All addresses and sizes are bytes.
  */
 #ifndef FB_BASE_FACTS_H

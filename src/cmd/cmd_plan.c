@@ -9,7 +9,7 @@
 #include "base/util.h"
 #include "cmd/cmd.h"
 #include "engine/carve.h"
-#include "engine/memblk.h"
+#include "machine/memblk.h"
 #include "format/cmdline.h"
 #include "machine/iomem.h"
 

@@ -25,7 +25,7 @@
 #include "base/facts.h"
 #include "cmd/cmd.h"
 #include "engine/hotplug.h"
-#include "engine/plan.h"
+#include "machine/plan.h"
 
 struct fb_hotplug_report {
 	struct fb_hotplug_facts facts; /* before; owned */

@@ -32,8 +32,8 @@
 #include "base/err.h"
 #include "base/facts.h"
 #include "base/tree.h"
-#include "engine/memblk.h"
-#include "engine/plan.h"
+#include "machine/memblk.h"
+#include "machine/plan.h"
 #include "machine/sys.h"
 
 struct fb_hotplug_facts {

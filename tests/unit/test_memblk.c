@@ -10,7 +10,7 @@
 
 #include "fake_sys.h"
 
-#include "engine/memblk.h"
+#include "machine/memblk.h"
 #include "machine/kpage.h"
 
 #define BIT(n) ((uint64_t)1 << (n))

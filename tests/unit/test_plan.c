@@ -8,7 +8,7 @@
 
 #include "fake_sys.h"
 
-#include "engine/plan.h"
+#include "machine/plan.h"
 
 static enum fb_action acted[8];
 static size_t act_count;

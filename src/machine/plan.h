@@ -16,8 +16,8 @@
  *   - Only fb_sys_attr_write() changes sysfs; the two namespace conversions are
  *     actions, given by function so that tests can replace them.
  */
-#ifndef FB_ENGINE_PLAN_H
-#define FB_ENGINE_PLAN_H
+#ifndef FB_MACHINE_PLAN_H
+#define FB_MACHINE_PLAN_H
 
 #include <stdbool.h>
 #include <stddef.h>

@@ -12,8 +12,8 @@
  *	...
  *	fb_memblks_free(&blocks);
  */
-#ifndef FB_ENGINE_MEMBLK_H
-#define FB_ENGINE_MEMBLK_H
+#ifndef FB_MACHINE_MEMBLK_H
+#define FB_MACHINE_MEMBLK_H
 
 #include <stddef.h>
 #include <stdint.h>

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 #define _GNU_SOURCE
-#include "engine/memblk.h"
+#include "machine/memblk.h"
 
 #include <errno.h>
 #include <inttypes.h>
