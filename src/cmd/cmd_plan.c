@@ -30,7 +30,7 @@ struct options {
 struct result {
 	struct fb_carve_request request;
 	struct fb_carve carve;
-	bool device_tree; /* no memmap= there: an overlay */
+	bool device_tree; /* no memmap= there: a node */
 	char memmap[FB_MEMMAP_TEXT_MAX];
 	struct fb_range existing; /* a region that is there already */
 	struct fb_err kaslr;	  /* error 0: all right */
@@ -162,18 +162,14 @@ static void say_memmap(const struct fb_context *ctx, const char *memmap)
 	       memmap);
 }
 
-static void say_overlay(const struct fb_context *ctx, const struct result *r)
+static void say_node(const struct fb_context *ctx, const struct result *r)
 {
-	char size[FB_MEMMAP_TEXT_MAX];
-
-	/* The range's two numbers, as `overlay` takes them. */
-	snprintf(size, sizeof(size), "%#" PRIx64 " --at %#" PRIx64,
-		 r->carve.region.size, r->carve.region.start);
 	fb_say(ctx,
-	       "\nMake an overlay for the device tree and have the boot loader apply "
-	       "it:\n\n    fastboot overlay --base /sys/firmware/fdt --size %s -o "
-	       "region.dtbo",
-	       size);
+	       "\nDeclare it in the device tree, and take the same range out of the "
+	       "memory node\n(linux,usable-memory):\n\n    pmem-region: compatible = "
+	       "\"pmem-region\"; volatile; numa-node-id = <0>;\n    reg = start %#" PRIx64
+	       ", size %#" PRIx64,
+	       r->carve.region.start, r->carve.region.size);
 }
 
 static void say(const struct fb_context *ctx, const struct result *r)
@@ -182,7 +178,7 @@ static void say(const struct fb_context *ctx, const struct result *r)
 
 	say_choice(ctx, r);
 	if (r->device_tree)
-		say_overlay(ctx, r);
+		say_node(ctx, r);
 	else
 		say_memmap(ctx, r->memmap);
 	if (r->existing.size)

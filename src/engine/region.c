@@ -17,8 +17,7 @@
 #define FW_MEMMAP   "/sys/firmware/memmap"
 
 static const char how_to_get_one[] =
-	"choose one with `fastboot plan --size 2G` and boot with the memmap= that it "
-	"prints (arm64: `fastboot overlay`)";
+	"choose one with `fastboot plan --size 2G` and boot with what it prints";
 
 /* What one listing works on. */
 struct listing {
