@@ -127,6 +127,8 @@ case $stage in
 	;;
 5)
 	arrive
+	figure "reboots in a row, all of the state kept, $(uname -r)" \
+		"$(grep -c '^ok - .*: all that was saved is back$' /host/results)" "of 4" ""
 	finish
 	;;
 *) not_ok "stage $stage" "there should be five" ;;

@@ -77,7 +77,8 @@ tree() {
 	mkdir -p "$state" "$image"
 	mount -t tmpfs -o size=3G,huge=within_size tmpfs "$state"
 	mktree "$1" "$state" "${2-}" >/run/without || not_ok "$1: make it" "mktree failed"
-	sort -u /run/without | while read -r what; do skip "$1: $what" "not on this kernel's tmpfs"; done
+	[ ! -s /run/without ] || skip "$1: $(wc -l </run/without) attributes" \
+		"this kernel's tmpfs does not take them: $(sort -u /run/without | head -n 3 | tr '\n' ' ')…"
 
 	check "$1: save" fastboot --json save --replace "$state" || return
 	saved=$OUTPUT
