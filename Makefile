@@ -55,10 +55,10 @@ endif
 # ---- sources: explicit and sorted, a layer each --------------------------
 BASE := err facts range tree util
 FORMAT := cmdline erofs erofs_decode header
-MACHINE := clock fwmap hook iomem kconfig kexec kpage memblk modules namespace \
-	plan store sys watch
-ENGINE := carve hotplug image_plan image_read image_work image_write region \
-	state_path state_restore state_scan timeline
+MACHINE := clock fwmap hook iomem kconfig kexec kpage memblk modules \
+	namespace plan store sys watch
+ENGINE := carve hotplug image_plan image_read image_replan image_work \
+	image_write region state_path state_restore state_scan timeline
 CMD := cmd_check cmd_hotadd cmd_hotremove cmd_image cmd_load cmd_plan \
 	cmd_reboot cmd_restore cmd_save cmd_status config hotplug load main out \
 	regionstore save unpack
@@ -79,9 +79,9 @@ build/vmtools/%: tests/vm/tools/%.c Makefile
 
 # ---- unit tests: each names the modules it links --------------------------
 UNIT_TESTS := test_carve test_clock test_cmdline test_erofs test_err \
-	test_header test_hook test_hotplug test_image test_kexec test_memblk \
-	test_plan test_range test_region test_state test_sys test_timeline \
-	test_tree test_util test_watch
+	test_header test_hook test_hotplug test_image test_kexec \
+	test_memblk test_plan test_range test_region test_replan \
+	test_state test_sys test_timeline test_tree test_util test_watch
 test_carve_MODULES := engine/carve machine/iomem machine/sys base/err \
 	base/facts base/range base/util
 test_clock_MODULES := machine/clock
@@ -94,9 +94,9 @@ test_hook_MODULES := machine/hook base/err
 test_hotplug_MODULES := engine/hotplug machine/memblk machine/plan \
 	machine/clock machine/iomem machine/kpage machine/watch base/err \
 	base/facts base/range base/util
-test_image_MODULES := engine/image_plan engine/image_read engine/image_work \
-	engine/image_write format/erofs format/erofs_decode format/header \
-	machine/store base/err base/tree base/util
+test_image_MODULES := engine/image_plan engine/image_read \
+	engine/image_replan engine/image_work engine/image_write format/erofs \
+	format/erofs_decode format/header machine/store base/err base/tree base/util
 test_kexec_MODULES := machine/kexec machine/iomem machine/sys base/err \
 	base/facts base/range base/util
 test_memblk_MODULES := machine/memblk base/err base/facts base/range base/util
@@ -104,6 +104,7 @@ test_plan_MODULES := machine/plan machine/clock base/err base/range base/util
 test_range_MODULES := base/range
 test_region_MODULES := engine/region format/cmdline machine/iomem base/err \
 	base/facts base/range base/util
+test_replan_MODULES = $(test_image_MODULES)
 test_state_MODULES := engine/state_path engine/state_restore engine/state_scan \
 	base/err base/tree base/util
 test_sys_MODULES := machine/sys base/err base/util

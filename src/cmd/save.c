@@ -242,7 +242,7 @@ static int check_unchanged(const struct fb_save *save, struct fb_err *err)
 static int copy_data(const struct fb_context *ctx, const struct fb_store *store,
 		     struct fb_save *save, struct fb_err *err)
 {
-	const struct fb_image_source source = { fb_state_open, &save->scan };
+	const struct fb_image_source source = { fb_state_open, &save->scan, false };
 	struct fb_bar bar;
 	struct fb_progress progress = fb_bar_start(&bar, ctx, "saving", true);
 	int rc = fb_image_copy(store, &save->scan.tree, &save->plan, &source, 0,

@@ -10,6 +10,12 @@
  *	fb_image_copy()        the data, with digests, on all cores
  *	fb_image_commit()      metadata, tables, flush, then block 0, flush
  *
+ * or, where most is to be copied before the files stop changing, between begin
+ * and commit any number of times:
+ *
+ *	fb_image_replan()      pure: the tree as it is now, around what was copied
+ *	fb_image_copy()        only what is not proven clean
+ *
  * A power cut or crash anywhere leaves the complete new image or none: block
  * 0 is zero from fb_image_begin() to the last write of fb_image_commit(). What
  * was in the gaps between files stays there.
@@ -37,6 +43,13 @@
 #include "format/header.h"
 #include "machine/store.h"
 
+/* What fb_image_copy() has to do for a run. */
+enum fb_run_status {
+	FB_RUN_COPY,	/* write it */
+	FB_RUN_COMPARE, /* its blocks held this file before: write what differs */
+	FB_RUN_CLEAN,	/* nothing: bytes and digest are there, proven */
+};
+
 /* A run of a file's data: one digest, one piece of work. */
 struct fb_image_run {
 	uint32_t inode;
@@ -45,14 +58,20 @@ struct fb_image_run {
 	uint32_t length; /* bytes; less than the blocks at a file's end */
 	uint64_t offset; /* in the file, bytes */
 	uint8_t digest[FB_DIGEST_SIZE];
+	/* While writing; 0 in an image that was opened. */
+	enum fb_run_status status;
+	bool ready; /* the store has these bytes, `digest` is theirs */
 };
 
 /* ---- writing ------------------------------------------------------------ */
 
 struct fb_image_plan {
 	uint64_t size;       /* bytes of the whole image */
-	uint64_t data_bytes; /* bytes that fb_image_copy() writes */
+	uint64_t data_bytes; /* of all runs, whole blocks */
 	bool aligned;        /* large files on 2 MiB boundaries */
+	uint64_t dirty_bytes; /* of the runs that are not clean */
+	uint64_t written_bytes; /* counted by fb_image_copy(), whole blocks */
+	bool moved; /* fb_image_replan() had to place all files anew */
 	uint32_t meta_block; /* first block behind the data */
 	struct fb_erofs_layout layout;
 	uint64_t states_size;     /* bytes of the state table */
@@ -86,6 +105,42 @@ void fb_image_plan_free(struct fb_image_plan *plan);
 int fb_image_begin(const struct fb_store *store, uint64_t *generation,
 		   struct fb_err *err);
 
+/* Which file of an older tree is a file now? */
+struct fb_image_match {
+	/*
+	 * The inode of the older tree that is `inode` of the new one, a
+	 * regular file, or FB_INODE_NONE. *clean (false when called): it is
+	 * proven that the file's data was not written to since before it was
+	 * copied for the older plan.
+	 */
+	uint32_t (*find)(void *context, uint32_t inode, bool *clean);
+	void *context;
+};
+
+/*
+ * Place a tree in the same store again, after the data of an older tree was
+ * copied there by its plan. Pure. Blocks that a file had it keeps, as far as
+ * its extents are the same; a file that grew goes on behind its last block or
+ * in another place; blocks of files that are gone are free. Where free blocks
+ * are only left in small pieces, files are cut into pieces (an extent for
+ * each). Every run gets a status:
+ *
+ *   CLEAN    the file is clean, its size and extents are the same and this run
+ *            was copied: digest and bytes stay
+ *   COMPARE  at least a part of its blocks is kept
+ *   COPY     all others
+ *
+ * Where that does not fit, because metadata needs free blocks behind the data
+ * and kept blocks are in the way, all files are placed anew as by
+ * fb_image_plan_make(), everything is COPY, and plan->moved says so.
+ *
+ * Errors of fb_image_plan_make(): -ENOSPC only where the tree cannot fit at
+ * all. On failure *plan is empty; `old` and `old_tree` never change.
+ */
+int fb_image_replan(const struct fb_tree *old_tree, const struct fb_image_plan *old,
+		    struct fb_tree *tree, const struct fb_image_match *match,
+		    uint64_t capacity, struct fb_image_plan *plan, struct fb_err *err);
+
 /* Where the data comes from. Called from several threads at once. */
 struct fb_image_source {
 	/*
@@ -95,12 +150,19 @@ struct fb_image_source {
 	 */
 	int (*open)(void *context, uint32_t inode, struct fb_err *err);
 	void *context;
+	/*
+	 * The files are still being changed: what cannot be opened or read
+	 * any more is left out (not `ready`), and a change is no error. Such
+	 * a plan cannot be committed, only be the older one of a replan.
+	 */
+	bool live;
 };
 
 /*
- * Copy the data of all runs of the plan and note their digests in it. The
- * digest is of the very bytes that were written, even while a file is being
- * modified: they are read once into a buffer that is hashed and written.
+ * Copy the data of the plan's runs, as each one's status says, and note their
+ * digests in it. The digest is of the very bytes that were written, even while
+ * a file is being modified: they are read once into a buffer that is hashed,
+ * and written or compared with what is in the store.
  *
  * `threads` 0: one for each online CPU. `progress` may be NULL; it counts
  * bytes, whole blocks.
@@ -118,7 +180,7 @@ int fb_image_copy(const struct fb_store *store, const struct fb_tree *tree,
 /*
  * Write metadata and tables, flush, write block 0 with header and superblock,
  * flush. `origin` is read only here: put the last time stamp in just before.
- * -errno of the store; -ENOMEM.
+ * -EINVAL: a run is not ready; -errno of the store; -ENOMEM.
  */
 int fb_image_commit(const struct fb_store *store, const struct fb_tree *tree,
 		    const struct fb_image_plan *plan,

@@ -7,13 +7,10 @@
 
 #include "base/util.h"
 #include "engine/image.h"
+#include "engine/image_plan.h"
 #include "engine/image_work.h"
 
-#define BLOCK	    ((uint64_t)FB_EROFS_BLOCK)
-#define HUGE_BLOCKS 512u /* 2 MiB */
-
-/* Packed images never need more than this many blocks: block numbers are u32. */
-#define BLOCKS_MAX ((uint64_t)UINT32_MAX - 1)
+#define BLOCK ((uint64_t)FB_EROFS_BLOCK)
 
 /* Free blocks between large extents. */
 struct gap {
@@ -27,11 +24,6 @@ struct placer {
 	size_t gap;   /* the one that is being filled */
 	uint64_t end; /* first block behind everything placed */
 };
-
-static uint64_t blocks_of(uint64_t bytes)
-{
-	return bytes / BLOCK + !!(bytes % BLOCK);
-}
 
 static int add_gap(struct placer *p, uint64_t block, uint64_t end)
 {
@@ -47,12 +39,12 @@ static int add_gap(struct placer *p, uint64_t block, uint64_t end)
 /* File offset and address agree in the 2 MiB: what a huge page needs. */
 static int place_large(struct placer *p, struct fb_extent *e)
 {
-	uint64_t phase = e->offset / BLOCK % HUGE_BLOCKS;
-	uint64_t block = p->end + (phase - p->end) % HUGE_BLOCKS;
+	uint64_t phase = e->offset / BLOCK % FB_IMAGE_HUGE_BLOCKS;
+	uint64_t block = p->end + (phase - p->end) % FB_IMAGE_HUGE_BLOCKS;
 	int ret = add_gap(p, p->end, block);
 
 	e->block = block;
-	p->end = block + blocks_of(e->length);
+	p->end = block + fb_image_blocks_of(e->length);
 	return ret;
 }
 
@@ -61,7 +53,7 @@ static int place_large(struct placer *p, struct fb_extent *e)
 
 static void place_small(struct placer *p, struct fb_extent *e)
 {
-	uint64_t need = blocks_of(e->length);
+	uint64_t need = fb_image_blocks_of(e->length);
 
 	while (p->gap < p->gap_count && p->gaps[p->gap].blocks < need &&
 	       p->gaps[p->gap].blocks < GAP_REST)
@@ -87,7 +79,7 @@ static int place_aligned(struct placer *p)
 			for (size_t k = 0; k < in->extent_count; k++) {
 				struct fb_extent *e = &in->extents[k];
 
-				if ((blocks_of(e->length) >= HUGE_BLOCKS) != large)
+				if ((fb_image_blocks_of(e->length) >= FB_IMAGE_HUGE_BLOCKS) != large)
 					continue;
 				if (!large)
 					place_small(p, e);
@@ -122,7 +114,7 @@ static uint64_t count_runs(const struct fb_tree *tree, uint64_t *blocks)
 		const struct fb_inode *in = &tree->inodes[i];
 
 		for (size_t k = 0; k < in->extent_count; k++) {
-			uint64_t n = blocks_of(in->extents[k].length);
+			uint64_t n = fb_image_blocks_of(in->extents[k].length);
 
 			*blocks += n;
 			runs += n / FB_IMAGE_RUN_BLOCKS + !!(n % FB_IMAGE_RUN_BLOCKS);
@@ -143,7 +135,7 @@ static size_t cut_extent(uint32_t inode, const struct fb_extent *e,
 		runs[n++] = (struct fb_image_run){
 			.inode = inode,
 			.block = (uint32_t)(e->block + done / BLOCK),
-			.blocks = (uint32_t)blocks_of(length),
+			.blocks = (uint32_t)fb_image_blocks_of(length),
 			.length = (uint32_t)length,
 			.offset = e->offset + done,
 		};
@@ -158,14 +150,15 @@ static int compare_runs(const void *a, const void *b)
 	return x->block < y->block ? -1 : x->block > y->block;
 }
 
-static int make_runs(const struct fb_tree *tree, struct fb_image_plan *plan)
+int fb_image_plan_runs(const struct fb_tree *tree, struct fb_image_plan *plan,
+		       struct fb_err *err)
 {
 	uint64_t blocks, count = count_runs(tree, &blocks);
 	size_t n = 0;
 
 	plan->runs = calloc(count ? count : 1, sizeof(*plan->runs));
 	if (!plan->runs)
-		return -ENOMEM;
+		return fb_err_sys(err, ENOMEM, "plan");
 	for (size_t i = 0; i < tree->inode_count; i++)
 		for (size_t k = 0; k < tree->inodes[i].extent_count; k++)
 			n += cut_extent((uint32_t)i, &tree->inodes[i].extents[k],
@@ -177,7 +170,7 @@ static int make_runs(const struct fb_tree *tree, struct fb_image_plan *plan)
 
 /* ---- the plan ------------------------------------------------------------------ */
 
-static int fit_all(struct fb_tree *tree, struct fb_err *err)
+int fb_image_plan_fit(struct fb_tree *tree, struct fb_err *err)
 {
 	for (size_t i = 0; i < tree->inode_count; i++) {
 		fb_autofree char *path = NULL;
@@ -196,7 +189,7 @@ static int does_not_fit(uint64_t need, uint64_t capacity, struct fb_err *err)
 {
 	char a[FB_SIZE_TEXT_MAX], b[FB_SIZE_TEXT_MAX];
 
-	if (need / BLOCK > BLOCKS_MAX && capacity / BLOCK > BLOCKS_MAX)
+	if (need / BLOCK > FB_IMAGE_BLOCKS_MAX && capacity / BLOCK > FB_IMAGE_BLOCKS_MAX)
 		return fb_err_set(err, EFBIG,
 				  "the image would need %s, 16 TiB are possible",
 				  fb_size_text(need, a));
@@ -212,7 +205,7 @@ static int place(struct fb_tree *tree, uint64_t behind, uint64_t capacity,
 		 struct fb_image_plan *plan, struct fb_err *err)
 {
 	struct placer p = { .tree = tree, .end = FB_EROFS_FIRST_BLOCK };
-	uint64_t most = capacity / BLOCK < BLOCKS_MAX ? capacity / BLOCK : BLOCKS_MAX;
+	uint64_t most = fb_image_blocks_in(capacity);
 	int ret = place_aligned(&p);
 
 	plan->aligned = true;
@@ -230,25 +223,36 @@ static int place(struct fb_tree *tree, uint64_t behind, uint64_t capacity,
 	return 0;
 }
 
-static int make_plan(struct fb_tree *tree, uint64_t capacity,
-		     struct fb_image_plan *plan, struct fb_err *err)
+int fb_image_plan_measure(const struct fb_tree *tree, struct fb_image_plan *plan,
+			  uint64_t *behind, struct fb_err *err)
 {
-	uint64_t blocks, runs, behind;
-	int ret = fit_all(tree, err);
+	uint64_t blocks, runs;
+	int ret = fb_erofs_layout_make(tree, &plan->layout, err);
 
-	if (!ret)
-		ret = fb_erofs_layout_make(tree, &plan->layout, err);
 	if (!ret)
 		ret = fb_state_table_size(tree, &plan->states_size, err);
 	if (ret)
 		return ret;
 	runs = count_runs(tree, &blocks);
-	behind = plan->layout.size / BLOCK + blocks_of(plan->states_size) +
-		 blocks_of(runs * FB_RUN_ENTRY_SIZE);
+	*behind = plan->layout.size / BLOCK + fb_image_blocks_of(plan->states_size) +
+		  fb_image_blocks_of(runs * FB_RUN_ENTRY_SIZE);
 	plan->data_bytes = blocks * BLOCK;
-	ret = place(tree, behind, capacity, plan, err);
-	if (!ret && make_runs(tree, plan))
-		ret = fb_err_sys(err, ENOMEM, "plan");
+	return 0;
+}
+
+static int make_plan(struct fb_tree *tree, uint64_t capacity,
+		     struct fb_image_plan *plan, struct fb_err *err)
+{
+	uint64_t behind;
+	int ret = fb_image_plan_fit(tree, err);
+
+	if (!ret)
+		ret = fb_image_plan_measure(tree, plan, &behind, err);
+	if (!ret)
+		ret = place(tree, behind, capacity, plan, err);
+	if (!ret)
+		ret = fb_image_plan_runs(tree, plan, err);
+	plan->dirty_bytes = plan->data_bytes;
 	return ret;
 }
 

@@ -23,7 +23,8 @@ int fb_image_jobs_make(const struct fb_image_run *runs, size_t run_count,
 		const struct fb_image_run *r = &runs[i];
 		struct fb_image_job *last = n ? &list[n - 1] : NULL;
 
-		if (wanted && !wanted(context, r->inode))
+		if (r->status == FB_RUN_CLEAN ||
+		    (wanted && !wanted(context, r->inode)))
 			continue;
 		if (last && last->first + last->count == i &&
 		    runs[i - 1].block + runs[i - 1].blocks == r->block &&
@@ -161,7 +162,8 @@ int fb_image_work_run(const struct fb_image_work *work, struct fb_err *err)
 		if (work->jobs[i].blocks > largest)
 			largest = work->jobs[i].blocks;
 	}
-	pool.buffer_size = (uint64_t)largest * FB_STORE_BLOCK;
+	pool.buffer_size = (uint64_t)largest * FB_STORE_BLOCK *
+			   (work->buffers ? work->buffers : 1);
 	if (work->job_count)
 		run_threads(&pool);
 	pthread_mutex_destroy(&pool.lock);

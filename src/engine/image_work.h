@@ -26,8 +26,9 @@ struct fb_image_job {
 
 /*
  * Put runs that follow each other into jobs of at most FB_IMAGE_JOB_BLOCKS (or
- * one run, if it is longer). wanted(context, inode) may be NULL. *jobs is
- * malloc'ed. 0 or -ENOMEM.
+ * one run, if it is longer). Clean runs are left out, and those that
+ * wanted(context, inode) (may be NULL) refuses. *jobs is malloc'ed. 0 or
+ * -ENOMEM.
  */
 int fb_image_jobs_make(const struct fb_image_run *runs, size_t run_count,
 		       bool (*wanted)(void *context, uint32_t inode), void *context,
@@ -38,11 +39,12 @@ struct fb_image_work {
 	size_t job_count;
 	/*
 	 * Do one job. `buffer` is the thread's own, aligned, and large enough
-	 * for the largest job. Called from several threads at once.
+	 * for the largest job `buffers` times. Called from several threads at once.
 	 */
 	int (*run)(void *context, const struct fb_image_job *job, uint8_t *buffer,
 		   struct fb_err *err);
 	void *context;
+	unsigned int buffers;		    /* 0 is 1 */
 	unsigned int threads;		    /* 0: online CPUs */
 	const struct fb_progress *progress; /* may be NULL */
 };

@@ -57,6 +57,7 @@ struct copy {
 	const struct fb_tree *tree;
 	struct fb_image_run *runs;
 	const struct fb_image_source *source;
+	_Atomic uint64_t written; /* bytes */
 };
 
 static int stale(const struct copy *c, uint32_t inode, const char *how,
@@ -117,32 +118,95 @@ static int check_unchanged(const struct copy *c, uint32_t inode, int fd,
 	return 0;
 }
 
+/* What a live file no longer has is zeros, and known not to be the file's. */
+static void leave_out(struct fb_image_run *r, uint8_t *to)
+{
+	memset(to, 0, r->blocks * BLOCK);
+	r->ready = false;
+}
+
+static int copy_run(const struct copy *c, struct fb_image_run *r, int fd, uint8_t *to,
+		    struct fb_err *err)
+{
+	int ret = fd < 0 ? fd : read_run(c, r, fd, to, err);
+
+	if (ret && c->source->live)
+		leave_out(r, to);
+	if (ret)
+		return c->source->live ? 0 : ret;
+	fb_digest(to, r->blocks * BLOCK, r->digest);
+	r->ready = true;
+	return 0;
+}
+
 /* All runs of a job that follow each other in one file; *done counts on. */
 static int copy_in_file(const struct copy *c, const struct fb_image_job *job,
 			size_t *done, uint8_t **to, struct fb_err *err)
 {
 	struct fb_image_run *runs = c->runs + job->first;
 	uint32_t inode = runs[*done].inode;
-	fb_autoclose int fd = c->source->open(c->source->context, inode, err);
+	bool live = c->source->live;
+	fb_autoclose int fd = c->source->open(c->source->context, inode,
+					      live ? NULL : err);
 
-	if (fd < 0)
-		return fd;
 	for (; *done < job->count && runs[*done].inode == inode; ++*done) {
 		struct fb_image_run *r = &runs[*done];
-		int ret = read_run(c, r, fd, *to, err);
+		int ret = copy_run(c, r, fd, *to, live ? NULL : err);
 
 		if (ret)
 			return ret;
-		fb_digest(*to, r->blocks * BLOCK, r->digest);
 		*to += r->blocks * BLOCK;
 	}
-	return check_unchanged(c, inode, fd, err);
+	return live ? 0 : check_unchanged(c, inode, fd, err);
+}
+
+static int write_blocks(struct copy *c, const uint8_t *from, uint64_t first,
+			uint64_t count, struct fb_err *err)
+{
+	c->written += count * BLOCK;
+	return c->store->ops->write(c->store, from, count * BLOCK, first * BLOCK, err);
+}
+
+/* Only the blocks that are not there already. */
+static int write_differing(struct copy *c, const uint8_t *from, uint8_t *there,
+			   uint64_t first, uint64_t count, struct fb_err *err)
+{
+	int ret = c->store->ops->read(c->store, there, count * BLOCK, first * BLOCK,
+				      NULL);
+	uint64_t at = 0;
+
+	/* What cannot be read (poison) is written anew. */
+	if (ret)
+		return write_blocks(c, from, first, count, err);
+	while (at < count) {
+		uint64_t end = at;
+
+		while (end < count &&
+		       memcmp(from + end * BLOCK, there + end * BLOCK, BLOCK))
+			end++;
+		if (end > at)
+			ret = write_blocks(c, from + at * BLOCK, first + at, end - at,
+					   err);
+		if (ret)
+			return ret;
+		at = end + 1;
+	}
+	return 0;
+}
+
+static bool wants_comparing(const struct copy *c, const struct fb_image_job *job)
+{
+	for (size_t i = 0; i < job->count; i++)
+		if (c->runs[job->first + i].status == FB_RUN_COMPARE)
+			return true;
+	return false;
 }
 
 static int copy_job(void *context, const struct fb_image_job *job, uint8_t *buffer,
 		    struct fb_err *err)
 {
-	const struct copy *c = context;
+	struct copy *c = context;
+	uint32_t block = c->runs[job->first].block;
 	uint8_t *to = buffer;
 
 	for (size_t done = 0; done < job->count;) {
@@ -151,8 +215,9 @@ static int copy_job(void *context, const struct fb_image_job *job, uint8_t *buff
 		if (ret)
 			return ret;
 	}
-	return c->store->ops->write(c->store, buffer, job->blocks * BLOCK,
-				    c->runs[job->first].block * BLOCK, err);
+	if (wants_comparing(c, job))
+		return write_differing(c, buffer, to, block, job->blocks, err);
+	return write_blocks(c, buffer, block, job->blocks, err);
 }
 
 int fb_image_copy(const struct fb_store *store, const struct fb_tree *tree,
@@ -160,14 +225,16 @@ int fb_image_copy(const struct fb_store *store, const struct fb_tree *tree,
 		  unsigned int threads, const struct fb_progress *progress,
 		  struct fb_err *err)
 {
-	struct copy c = { store, tree, plan->runs, source };
+	struct copy c = { store, tree, plan->runs, source, 0 };
 	fb_autofree struct fb_image_job *jobs = NULL;
 	struct fb_image_work work = {
 		.run = copy_job,
 		.context = &c,
+		.buffers = 2,
 		.threads = threads,
 		.progress = progress,
 	};
+	int ret;
 
 	if (store->size < plan->size)
 		return fb_err_set(err, ENOSPC,
@@ -178,7 +245,9 @@ int fb_image_copy(const struct fb_store *store, const struct fb_tree *tree,
 			       &work.job_count))
 		return fb_err_sys(err, ENOMEM, "copy");
 	work.jobs = jobs;
-	return fb_image_work_run(&work, err);
+	ret = fb_image_work_run(&work, err);
+	plan->written_bytes = c.written;
+	return ret;
 }
 
 /* ---- commit ------------------------------------------------------------------- */
@@ -296,14 +365,27 @@ static int write_first_block(const struct fb_store *store, const uint8_t *block,
 	return ret;
 }
 
+/* Whoever skipped the copy must not get an image. */
+static int check_ready(const struct fb_image_plan *plan, struct fb_err *err)
+{
+	for (size_t i = 0; i < plan->run_count; i++)
+		if (!plan->runs[i].ready)
+			return fb_err_set(err, EINVAL,
+					  "the data at block %u was not copied",
+					  plan->runs[i].block);
+	return 0;
+}
+
 int fb_image_commit(const struct fb_store *store, const struct fb_tree *tree,
 		    const struct fb_image_plan *plan, const struct fb_origin *origin,
 		    struct fb_err *err)
 {
 	fb_autofree uint8_t *block = fb_image_buffer(BLOCK);
 	struct tail tail = { .size = 0 };
-	int ret = 0;
+	int ret = check_ready(plan, err);
 
+	if (ret)
+		return ret;
 	if (!block || make_tail(tree, plan, &tail))
 		ret = fb_err_sys(err, ENOMEM, "metadata of the image");
 	if (!ret) {

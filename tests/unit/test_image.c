@@ -143,7 +143,7 @@ static void fixture_free(struct fixture *f)
 static int fixture_write(struct fixture *f, const struct fb_store *store,
 			 unsigned int threads, struct fb_err *err)
 {
-	struct fb_image_source source = { contents_open, &f->contents };
+	struct fb_image_source source = { contents_open, &f->contents, false };
 
 	return fb_image_write(store, &f->tree, &f->plan, &source, &f->origin, threads,
 			      NULL, err);
@@ -556,7 +556,7 @@ static void test_changed_while_saved(void **state)
 		struct fb_image image;
 		struct fixture f;
 		struct changing c;
-		struct fb_image_source source = { changing_open, &c };
+		struct fb_image_source source = { changing_open, &c, false };
 
 		memory_store_make(&m, STORE_SIZE, 0);
 		fixture_make(&f, some_files, 1, m.store.size);
@@ -594,13 +594,13 @@ static void test_errors_passed_on(void **state)
 	struct fixture f;
 	uint64_t last = 0;
 	struct fb_progress progress = { stop_progress, &last };
-	struct fb_image_source bad = { fail_open, NULL };
+	struct fb_image_source bad = { fail_open, NULL, false };
 	struct fb_image_source good;
 
 	(void)state;
 	memory_store_make(&m, STORE_SIZE, 0);
 	fixture_make(&f, help_sample, 1, m.store.size);
-	good = (struct fb_image_source){ contents_open, &f.contents };
+	good = (struct fb_image_source){ contents_open, &f.contents, false };
 	assert_int_equal(fb_image_copy(&m.store, &f.tree, &f.plan, &bad, 2, NULL, &err),
 			 -EACCES);
 	assert_int_equal(
