@@ -55,7 +55,7 @@ endif
 # ---- sources: explicit and sorted, a layer each --------------------------
 BASE := err facts range tree util
 FORMAT := cmdline erofs erofs_decode header
-MACHINE := clock fwmap hook iomem kconfig kexec kpage memblk modules \
+MACHINE := clock fwmap hook iomem kconfig kexec kpage lease memblk modules \
 	namespace plan store sys watch
 ENGINE := carve hotplug image_plan image_read image_replan image_work \
 	image_write region state_path state_restore state_scan timeline
@@ -79,7 +79,7 @@ build/vmtools/%: tests/vm/tools/%.c Makefile
 
 # ---- unit tests: each names the modules it links --------------------------
 UNIT_TESTS := test_carve test_clock test_cmdline test_erofs test_err \
-	test_header test_hook test_hotplug test_image test_kexec \
+	test_header test_hook test_hotplug test_image test_kexec test_lease \
 	test_memblk test_plan test_range test_region test_replan \
 	test_state test_sys test_timeline test_tree test_util test_watch
 test_carve_MODULES := engine/carve machine/iomem machine/sys base/err \
@@ -99,6 +99,7 @@ test_image_MODULES := engine/image_plan engine/image_read \
 	format/erofs_decode format/header machine/store base/err base/tree base/util
 test_kexec_MODULES := machine/kexec machine/iomem machine/sys base/err \
 	base/facts base/range base/util
+test_lease_MODULES := machine/lease base/err base/util
 test_memblk_MODULES := machine/memblk base/err base/facts base/range base/util
 test_plan_MODULES := machine/plan machine/clock base/err base/range base/util
 test_range_MODULES := base/range
