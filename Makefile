@@ -58,7 +58,7 @@ FORMAT := cmdline erofs erofs_decode header
 MACHINE := clock fwmap hook iomem kconfig kexec kpage lease memblk modules \
 	namespace plan store sys watch
 ENGINE := carve hotplug image_plan image_read image_replan image_work \
-	image_write region state_path state_restore state_scan timeline
+	image_write region state_match state_path state_restore state_scan timeline
 CMD := cmd_check cmd_hotadd cmd_hotremove cmd_image cmd_load cmd_plan \
 	cmd_reboot cmd_restore cmd_save cmd_status config hotplug load main out \
 	regionstore save unpack
@@ -106,8 +106,8 @@ test_range_MODULES := base/range
 test_region_MODULES := engine/region format/cmdline machine/iomem base/err \
 	base/facts base/range base/util
 test_replan_MODULES = $(test_image_MODULES)
-test_state_MODULES := engine/state_path engine/state_restore engine/state_scan \
-	base/err base/tree base/util
+test_state_MODULES := engine/state_match engine/state_path \
+	engine/state_restore engine/state_scan base/err base/tree base/util
 test_sys_MODULES := machine/sys base/err base/util
 test_timeline_MODULES := engine/timeline machine/clock
 test_tree_MODULES := base/tree base/util

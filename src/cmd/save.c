@@ -222,23 +222,6 @@ static void origin_fill(const struct fb_context *ctx, const struct fb_origin *st
 	copy_text(origin->machine, sizeof(origin->machine), uts.machine);
 }
 
-/* What is committed must be a state that existed. */
-static int check_unchanged(const struct fb_save *save, struct fb_err *err)
-{
-	uint32_t example;
-	size_t changed = fb_state_changed(&save->scan, &example);
-	fb_autofree char *path = NULL, *text = NULL;
-
-	if (!changed)
-		return 0;
-	path = fb_tree_path(&save->scan.tree, example);
-	text = path ? fb_escape(path, strlen(path)) : NULL;
-	return fb_err_set(err, ESTALE,
-			  "'%s' was changed while it was saved (%zu in all): stop what "
-			  "writes there, then save again",
-			  text ? text : "?", changed);
-}
-
 static int copy_data(const struct fb_context *ctx, const struct fb_store *store,
 		     struct fb_save *save, struct fb_err *err)
 {
@@ -249,7 +232,18 @@ static int copy_data(const struct fb_context *ctx, const struct fb_store *store,
 			       &progress, err);
 
 	fb_bar_end(&bar);
-	return rc ? rc : check_unchanged(save, err);
+	return rc ? rc : fb_state_check_unchanged(&save->scan, err);
+}
+
+int fb_save_commit(const struct fb_context *ctx, const struct fb_store *store,
+		   const struct fb_save *save, uint64_t generation,
+		   const struct fb_origin *stamps, struct fb_err *err)
+{
+	struct fb_origin origin;
+
+	origin_fill(ctx, stamps, &origin);
+	origin.generation = generation;
+	return fb_image_commit(store, &save->scan.tree, &save->plan, &origin, err);
 }
 
 int fb_save_write(const struct fb_context *ctx, const struct fb_store *store,
@@ -257,7 +251,6 @@ int fb_save_write(const struct fb_context *ctx, const struct fb_store *store,
 		  struct fb_save_result *result, struct fb_err *err)
 {
 	uint64_t generation, started, copied;
-	struct fb_origin origin;
 	int rc = fb_interrupted(err);
 
 	if (!rc)
@@ -271,9 +264,7 @@ int fb_save_write(const struct fb_context *ctx, const struct fb_store *store,
 	if (rc)
 		return fb_regionstore_interrupted(rc, err);
 	copied = fb_clock_usec();
-	origin_fill(ctx, stamps, &origin);
-	origin.generation = generation;
-	rc = fb_image_commit(store, &save->scan.tree, &save->plan, &origin, err);
+	rc = fb_save_commit(ctx, store, save, generation, stamps, err);
 	if (rc)
 		return rc;
 	*result = (struct fb_save_result){

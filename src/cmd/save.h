@@ -82,4 +82,12 @@ int fb_save_write(const struct fb_context *ctx, const struct fb_store *store,
 		  struct fb_save *save, const struct fb_origin *stamps,
 		  struct fb_save_result *result, struct fb_err *err);
 
+/*
+ * The last part of fb_save_write() alone: all data was copied after
+ * fb_image_begin(). Errors of fb_image_commit().
+ */
+int fb_save_commit(const struct fb_context *ctx, const struct fb_store *store,
+		   const struct fb_save *save, uint64_t generation,
+		   const struct fb_origin *stamps, struct fb_err *err);
+
 #endif

@@ -108,6 +108,30 @@ int fb_state_open(void *scan, uint32_t inode, struct fb_err *err);
  */
 size_t fb_state_changed(const struct fb_state_scan *scan, uint32_t *example);
 
+/*
+ * fb_state_changed() as an error: 0, or -ESTALE with the path of the first and
+ * how many there are.
+ */
+int fb_state_check_unchanged(const struct fb_state_scan *scan, struct fb_err *err);
+
+/*
+ * The inodes of a scan by device and number, to find in it what is in a later
+ * scan: a file that was renamed is the same one. `scan` must stay. -ENOMEM;
+ * freed with free().
+ *
+ * A number may have been used again for another file since the scan, and a
+ * file that was renamed during a scan may be in it twice (the first is found):
+ * what was found is where to look, not a proof of anything.
+ */
+struct fb_state_index;
+
+int fb_state_index_make(const struct fb_state_scan *scan,
+			struct fb_state_index **index, struct fb_err *err);
+
+/* The inode of the index that is `inode` of `scan`, or FB_INODE_NONE. */
+uint32_t fb_state_index_find(const struct fb_state_index *index,
+			     const struct fb_state_scan *scan, uint32_t inode);
+
 /* Is something mounted on this directory? False also where that is unknown. */
 bool fb_state_is_mount(const char *path);
 

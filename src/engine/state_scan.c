@@ -366,6 +366,16 @@ static void add_entry(struct fb_tree *tree, uint32_t dir, uint32_t inode, char *
 	}
 }
 
+/* Does the name lead elsewhere by now? What failed was not about this file. */
+static bool is_gone(int fd, const char *name, const struct statx *before)
+{
+	struct statx stx;
+
+	return statx(fd, name, STAT_FLAGS, STATX_BASIC_STATS, &stx) ||
+	       stx_dev(&stx) != stx_dev(before) || stx.stx_ino != before->stx_ino ||
+	       (stx.stx_mode ^ before->stx_mode) & S_IFMT;
+}
+
 /* 0, also when the name is not to be kept or has vanished. */
 static int read_entry(struct scanner *s, const struct pending *p, int fd,
 		      const char *below, char **name, struct fb_err *err)
@@ -377,15 +387,18 @@ static int read_entry(struct scanner *s, const struct pending *p, int fd,
 
 	if (excluded(dir, below, *name))
 		return 0;
-	if (statx(fd, *name, STAT_FLAGS, STATX_BASIC_STATS, &stx))
-		rc = -errno;
-	else if (is_mount(&stx, s->scan->ids[p->inode].dev))
-		return refuse_mount(s, p, *name, err);
-	else
-		rc = enter_inode(s, p, fd, *name, &stx, &inode);
 	/* It vanished: without it the tree is as good as if we came later. */
-	if (rc == -ENOENT && inode == FB_INODE_NONE)
-		return 0;
+	if (statx(fd, *name, STAT_FLAGS, STATX_BASIC_STATS, &stx)) {
+		rc = -errno;
+		if (rc == -ENOENT)
+			return 0;
+	} else if (is_mount(&stx, s->scan->ids[p->inode].dev)) {
+		return refuse_mount(s, p, *name, err);
+	} else {
+		rc = enter_inode(s, p, fd, *name, &stx, &inode);
+		if (rc && inode == FB_INODE_NONE && is_gone(fd, *name, &stx))
+			return 0;
+	}
 	if (rc)
 		return fb_state_fail_entry(err, -rc, "read", s->tree, p->inode, *name);
 	add_entry(s->tree, p->inode, inode, fb_steal_ptr(*name));
@@ -423,22 +436,37 @@ static int read_entries(struct scanner *s, const struct pending *p, int fd,
 	return 0;
 }
 
+/* Removed, or replaced, since its name was read; not for a state itself. */
+static bool dir_vanished(const struct scanner *s, const struct pending *p, int rc)
+{
+	return (rc == -ENOENT || rc == -ENOTDIR || rc == -ELOOP) &&
+	       s->tree->states[p->state].inode != p->inode;
+}
+
+/* A directory that has vanished is as good as an empty one: it was that last. */
 static int read_directory(struct scanner *s, struct pending p, struct fb_err *err)
 {
+	struct fb_err why = FB_ERR_INIT;
 	fb_autoclose int fd =
 		fb_state_beneath_inode(s->scan->root, s->tree, p.inode,
-				       O_RDONLY | O_DIRECTORY | O_NOATIME, err);
+				       O_RDONLY | O_DIRECTORY | O_NOATIME, &why);
 	char **names = NULL;
 	size_t count = 0;
 	int rc;
 
+	if (fd < 0 && dir_vanished(s, &p, fd))
+		return 0;
+	if (fd < 0 && err)
+		*err = why;
 	if (fd < 0)
 		return fd;
 	rc = list_directory(fcntl(fd, F_DUPFD_CLOEXEC, 0), &names, &count);
-	if (rc)
-		rc = fb_state_fail_entry(err, -rc, "list", s->tree, p.inode, "");
-	else
+	if (!rc)
 		rc = read_entries(s, &p, fd, names, count, err);
+	else if (dir_vanished(s, &p, rc))
+		rc = 0;
+	else
+		rc = fb_state_fail_entry(err, -rc, "list", s->tree, p.inode, "");
 	free_names(names, count);
 	return rc;
 }
@@ -816,4 +844,20 @@ size_t fb_state_changed(const struct fb_state_scan *scan, uint32_t *example)
 			verify_directory(scan, i, &n, &first);
 	*example = first;
 	return n;
+}
+
+int fb_state_check_unchanged(const struct fb_state_scan *scan, struct fb_err *err)
+{
+	uint32_t example;
+	size_t changed = fb_state_changed(scan, &example);
+	fb_autofree char *path = NULL, *text = NULL;
+
+	if (!changed)
+		return 0;
+	path = fb_tree_path(&scan->tree, example);
+	text = path ? fb_escape(path, strlen(path)) : NULL;
+	return fb_err_set(err, ESTALE,
+			  "'%s' was changed while it was saved (%zu in all): stop what "
+			  "writes there, then save again",
+			  text ? text : "?", changed);
 }

@@ -302,6 +302,70 @@ static void test_scan_refusals(void **state)
 	expect_refused(d, 0, -EINVAL, "no state");
 }
 
+static int remove_below(void *context, uint64_t done, uint64_t total)
+{
+	(void)context, (void)done, (void)total;
+	/* "s" was read: "s/gone" is known, and to be read next. */
+	rmdir(at("s/gone"));
+	rename(at("s/replaced"), at("s/other"));
+	return symlink("/etc", at("s/replaced")) && errno != EEXIST ? -errno : 0;
+}
+
+/* What vanishes while it is read is left out, or empty; that is no failure. */
+static void test_scan_vanishing(void **state)
+{
+	struct fb_state_scan scan = FB_STATE_SCAN_INIT;
+	struct fb_progress progress = { remove_below, NULL };
+	fb_autofree char *path = strdup(at("s")); /* at() has four at a time */
+	struct fb_state_dir dir = { NULL, path, NULL, 0 };
+	struct fb_err err = FB_ERR_INIT;
+	uint32_t example;
+
+	(void)state;
+	assert_int_equal(mkdir(at("s/gone"), 0700), 0);
+	assert_int_equal(mkdir(at("s/replaced"), 0700), 0);
+	assert_int_equal(mkdir(at("s/replaced/in"), 0700), 0);
+	assert_int_equal(fb_state_scan(&dir, 1, &progress, &scan, &err), 0);
+	assert_int_equal(find(&scan, "replaced")->entry_count, 0);
+	/* And it is known that this is not the tree as it is. */
+	assert_true(fb_state_changed(&scan, &example) > 0);
+	assert_int_equal(fb_state_check_unchanged(&scan, &err), -ESTALE);
+	fb_state_scan_free(&scan);
+}
+
+/* A later scan finds what has another name, and not what is new. */
+static void test_index(void **state)
+{
+	struct fb_state_scan a = FB_STATE_SCAN_INIT, b = FB_STATE_SCAN_INIT;
+	struct fb_state_index *index;
+	struct fb_err err = FB_ERR_INIT;
+	uint32_t n = 0;
+
+	(void)state;
+	for (unsigned int i = 0; i < 300; i++) {
+		fb_autofree char *name = fb_asprintf("s/%u", i);
+
+		close(open(at(name), O_WRONLY | O_CREAT, 0600));
+	}
+	assert_int_equal(scan_one(at("s"), NULL, 0, &a, &err), 0);
+	assert_int_equal(rename(at("s/7"), at("s/renamed")), 0);
+	close(open(at("s/new"), O_WRONLY | O_CREAT, 0600));
+	assert_int_equal(scan_one(at("s"), NULL, 0, &b, &err), 0);
+	assert_int_equal(fb_state_index_make(&a, &index, &err), 0);
+	for (uint32_t i = 0; i < b.tree.inode_count; i++) {
+		fb_autofree char *path = fb_tree_path(&b.tree, i);
+		uint32_t old = fb_state_index_find(index, &b, i);
+		const char *was = !strcmp(path, at("s/renamed")) ? at("s/7") : path;
+
+		n += old != FB_INODE_NONE;
+		assert_int_equal(old, fb_tree_lookup(&a.tree, was));
+	}
+	assert_int_equal(n, b.tree.inode_count - 1);
+	free(index);
+	fb_state_scan_free(&a);
+	fb_state_scan_free(&b);
+}
+
 /* /dev/pts, /proc and the like are mounted on some directory everywhere. */
 static void test_scan_mount_below(void **state)
 {
@@ -568,6 +632,8 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_scan_ways, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_scan_excludes, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_scan_refusals, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_scan_vanishing, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_index, setup, teardown),
 		cmocka_unit_test(test_scan_mount_below),
 		cmocka_unit_test_setup_teardown(test_open_changed, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_restore_elsewhere, setup,
