@@ -61,7 +61,7 @@ ENGINE := carve hotplug image_plan image_read image_replan image_work \
 	image_write region state_match state_path state_restore state_scan timeline
 CMD := cmd_check cmd_hotadd cmd_hotremove cmd_image cmd_load cmd_plan \
 	cmd_reboot cmd_restore cmd_save cmd_status config hotplug load main out \
-	regionstore save unpack
+	precopy regionstore save unpack
 MODULES := $(BASE:%=base/%) $(FORMAT:%=format/%) $(MACHINE:%=machine/%) \
 	$(ENGINE:%=engine/%) $(CMD:%=cmd/%)
 OBJS := $(MODULES:%=$(B)/%.o)
@@ -80,7 +80,7 @@ build/vmtools/%: tests/vm/tools/%.c Makefile
 # ---- unit tests: each names the modules it links --------------------------
 UNIT_TESTS := test_carve test_clock test_cmdline test_erofs test_err \
 	test_header test_hook test_hotplug test_image test_kexec test_lease \
-	test_memblk test_plan test_range test_region test_replan \
+	test_memblk test_plan test_precopy test_range test_region test_replan \
 	test_state test_sys test_timeline test_tree test_util test_watch
 test_carve_MODULES := engine/carve machine/iomem machine/sys base/err \
 	base/facts base/range base/util
@@ -102,6 +102,10 @@ test_kexec_MODULES := machine/kexec machine/iomem machine/sys base/err \
 test_lease_MODULES := machine/lease base/err base/util
 test_memblk_MODULES := machine/memblk base/err base/facts base/range base/util
 test_plan_MODULES := machine/plan machine/clock base/err base/range base/util
+test_precopy_MODULES := cmd/precopy engine/image_plan engine/image_read \
+	engine/image_replan engine/image_work engine/image_write engine/state_match \
+	engine/state_path engine/state_scan format/erofs format/erofs_decode \
+	format/header machine/lease machine/store base/err base/tree base/util
 test_range_MODULES := base/range
 test_region_MODULES := engine/region format/cmdline machine/iomem base/err \
 	base/facts base/range base/util

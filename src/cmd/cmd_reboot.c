@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
  * reboot - the whole sequence: load the next kernel, take the region back,
- * save the state into it, start the next kernel. Every step before the last
+ * save the state into it while the applications run, stop them, save what
+ * changed meanwhile, start the next kernel. Every step before the last
  * has an undo, and all that were made are undone when one fails.
  */
 #define _GNU_SOURCE
@@ -16,6 +17,7 @@
 #include "cmd/cmd.h"
 #include "cmd/hotplug.h"
 #include "cmd/load.h"
+#include "cmd/precopy.h"
 #include "cmd/regionstore.h"
 #include "cmd/save.h"
 #include "engine/image.h"
@@ -28,7 +30,7 @@
 
 struct options {
 	struct fb_load_options load;
-	bool firmware, now;
+	bool firmware, now, no_precopy;
 	uint64_t deadline_usec;
 	int dir_count;
 	char **dirs;
@@ -48,6 +50,7 @@ struct reboot {
 
 	bool loaded, removed, quiesced, written;
 	struct fb_store store; /* open from the hot-remove on */
+	struct fb_precopy *precopy;
 };
 
 /* ---- options ------------------------------------------------------------- */
@@ -68,6 +71,7 @@ static int parse(int argc, char **argv, struct options *o, struct fb_err *err)
 		FB_LOAD_OPTIONS,
 		{ "firmware", no_argument, NULL, 'f' },
 		{ "now", no_argument, NULL, 'w' },
+		{ "no-precopy", no_argument, NULL, 'p' },
 		{ "dry-run", no_argument, NULL, 'n' },
 		{ "deadline", required_argument, NULL, 'd' },
 		{ NULL, 0, NULL, 0 },
@@ -80,6 +84,8 @@ static int parse(int argc, char **argv, struct options *o, struct fb_err *err)
 			o->firmware = true;
 		else if (c == 'w')
 			o->now = true;
+		else if (c == 'p')
+			o->no_precopy = true;
 		else if (c == 'd')
 			rc = parse_deadline(o, err);
 		else if (c != 'n' && !fb_load_option(&o->load, c))
@@ -198,6 +204,34 @@ static int take_region(struct reboot *r, struct fb_err *err)
 	return rc;
 }
 
+/* How many there will be is not known: no bar, only the signals. */
+static int ask_signals(void *context, uint64_t done, uint64_t total)
+{
+	(void)context, (void)done, (void)total;
+	return fb_interrupted(NULL);
+}
+
+static const struct fb_progress signals = { ask_signals, NULL };
+
+static int copy_ahead(struct reboot *r, struct fb_err *err)
+{
+	struct fb_bar bar;
+	struct fb_progress copying =
+		fb_bar_start(&bar, r->ctx, "copying ahead", true);
+	const struct fb_precopy_options options = { &r->dirs, &r->store, &signals,
+						    &copying, 0, 0 };
+	int rc;
+
+	r->written = true;
+	rc = fb_precopy_run(&options, &r->precopy, err);
+	fb_bar_end(&bar);
+	/* In the blackout nobody watches, but signals still count. */
+	if (r->precopy)
+		r->precopy->options.copying = &signals;
+	fb_timeline_stamp(&r->stamps, FB_PHASE_PRECOPIED);
+	return fb_regionstore_interrupted(rc, err);
+}
+
 /* ---- the blackout ---------------------------------------------------------- */
 
 static int quiesce(struct reboot *r, struct fb_err *err)
@@ -218,7 +252,26 @@ static int quiesce(struct reboot *r, struct fb_err *err)
 	return rc;
 }
 
-static int save(struct reboot *r, struct fb_err *err)
+static int save_changes(struct reboot *r, struct fb_err *err)
+{
+	struct fb_precopy *p = r->precopy;
+	int rc = fb_precopy_rescan(p, err);
+
+	fb_timeline_stamp(&r->stamps, FB_PHASE_SCANNED);
+	if (!rc)
+		rc = fb_precopy_complete(p, err);
+	if (!rc)
+		rc = fb_interrupted(err);
+	if (rc)
+		return fb_regionstore_interrupted(rc, err);
+	fb_timeline_stamp(&r->stamps, FB_PHASE_COPIED);
+	r->image_size = p->save.plan.size;
+	rc = fb_save_commit(r->ctx, &r->store, &p->save, p->generation, &r->stamps, err);
+	fb_timeline_stamp(&r->stamps, FB_PHASE_COMMITTED);
+	return rc;
+}
+
+static int save_all(struct reboot *r, struct fb_err *err)
 {
 	struct fb_save_result result;
 	struct fb_save s;
@@ -234,7 +287,30 @@ static int save(struct reboot *r, struct fb_err *err)
 	return rc;
 }
 
+static int save(struct reboot *r, struct fb_err *err)
+{
+	return r->precopy ? save_changes(r, err) : save_all(r, err);
+}
+
 /* ---- what is said before the kernel ends ------------------------------------ */
+
+static void say_precopy(const struct reboot *r)
+{
+	const struct fb_precopy_result *p = &r->precopy->result;
+	char a[FB_SIZE_TEXT_MAX], b[FB_SIZE_TEXT_MAX], c[FB_SIZE_TEXT_MAX];
+
+	fb_say(r->ctx, "copied ahead  %s in %u round%s, %s of it in place already",
+	       fb_size_text(p->ahead_bytes, a), p->rounds, p->rounds == 1 ? "" : "s",
+	       fb_size_text(p->ahead_bytes - p->ahead_written, b));
+	fb_say(r->ctx, "blackout      %s clean, %s compared or copied, %s written",
+	       fb_size_text(p->clean_bytes, a), fb_size_text(p->compared_bytes, b),
+	       fb_size_text(p->written_bytes, c));
+	fb_say(r->ctx, "leases        %zu held, %zu broken", p->leases_held,
+	       p->leases_broken);
+	if (p->moved)
+		fb_say(r->ctx, "what changed did not fit between what was copied: all "
+			       "was copied again");
+}
 
 static uint64_t phase_usec(const struct fb_origin *o, uint32_t i)
 {
@@ -246,6 +322,8 @@ static void say_phases(const struct reboot *r)
 {
 	const struct fb_origin *o = &r->stamps;
 
+	if (r->precopy)
+		say_precopy(r);
 	for (uint32_t i = 1; i < o->stamp_count; i++)
 		fb_say(r->ctx, "%-22s %9.3f s", fb_phase_text(o->stamps[i].phase),
 		       (double)phase_usec(o, i) / 1e6);
@@ -270,6 +348,27 @@ static struct json_object *phases_json(const struct fb_origin *o)
 	return list;
 }
 
+static void add_number(struct json_object *o, const char *key, uint64_t value)
+{
+	json_object_object_add(o, key, json_object_new_uint64(value));
+}
+
+static struct json_object *precopy_json(const struct fb_precopy_result *p)
+{
+	struct json_object *o = json_object_new_object();
+
+	add_number(o, "rounds", p->rounds);
+	add_number(o, "ahead_bytes", p->ahead_bytes);
+	add_number(o, "ahead_written_bytes", p->ahead_written);
+	add_number(o, "clean_bytes", p->clean_bytes);
+	add_number(o, "compared_bytes", p->compared_bytes);
+	add_number(o, "written_bytes", p->written_bytes);
+	add_number(o, "leases_held", p->leases_held);
+	add_number(o, "leases_broken", p->leases_broken);
+	json_object_object_add(o, "all_moved", json_object_new_boolean(p->moved));
+	return o;
+}
+
 static void print_json(const struct reboot *r, struct json_object *steps)
 {
 	struct json_object *o = json_object_new_object();
@@ -284,6 +383,9 @@ static void print_json(const struct reboot *r, struct json_object *steps)
 		json_object_object_add(o, "hotremove_steps", steps);
 	else
 		json_object_object_add(o, "phases", phases_json(&r->stamps));
+	if (r->precopy)
+		json_object_object_add(o, "precopy",
+				       precopy_json(&r->precopy->result));
 	if (!r->options->firmware)
 		json_object_object_add(o, "command_line",
 				       json_object_new_string(r->load.command_line));
@@ -348,6 +450,9 @@ static void undo_load(struct reboot *r, struct fb_err *err)
 /* `err` has the reason and gets what could not be undone. */
 static void undo(struct reboot *r, struct fb_err *err)
 {
+	/* The leases first: who wants to write waits for them. */
+	fb_precopy_free(r->precopy);
+	r->precopy = NULL;
 	undo_image(r, err);
 	undo_quiesce(r, err);
 	undo_region(r, err);
@@ -379,6 +484,10 @@ static int perform(struct reboot *r, struct fb_err *err)
 	if (!rc)
 		rc = take_region(r, err);
 	if (!rc)
+		rc = fb_interrupted(err);
+	if (!rc && !r->options->no_precopy)
+		rc = copy_ahead(r, err);
+	if (!rc)
 		rc = quiesce(r, err);
 	if (!rc)
 		rc = fb_interrupted(err);
@@ -395,10 +504,21 @@ static void say_state(const struct reboot *r)
 	char size[FB_SIZE_TEXT_MAX];
 
 	for (size_t i = 0; i < r->dirs.count; i++)
-		fb_say(r->ctx, "     save %s", r->dirs.dirs[i].path);
+		fb_say(r->ctx, "     save %s%s", r->options->no_precopy
+						       ? ""
+						       : "what changed in ",
+		       r->dirs.dirs[i].path);
 	fb_say(r->ctx, "     commit the image: %s, %" PRIu64 " regular file%s",
 	       fb_size_text(r->image_size, size), r->totals.files,
 	       r->totals.files == 1 ? "" : "s");
+}
+
+static void say_ahead(const struct reboot *r)
+{
+	fb_say(r->ctx, "while the applications run:");
+	for (size_t i = 0; i < r->dirs.count; i++)
+		fb_say(r->ctx, "     copy %s, again as long as less changes each time",
+		       r->dirs.dirs[i].path);
 }
 
 static void say_steps(const struct reboot *r, const struct fb_hotplug_report *report)
@@ -413,6 +533,8 @@ static void say_steps(const struct reboot *r, const struct fb_hotplug_report *re
 	       report->plan.count ? "hot-remove the region:"
 				  : "the region is raw already");
 	fb_hotplug_say_plan(r->ctx, report);
+	if (!r->options->no_precopy)
+		say_ahead(r);
 	fb_say(r->ctx, "sync\nrun the quiesce hook: %s",
 	       config->quiesce ? config->quiesce : "none");
 	say_state(r);
@@ -476,6 +598,7 @@ const struct fb_command fb_cmd_reboot = {
 	.help = FB_LOAD_HELP
 	"      --firmware            through the firmware instead of kexec\n"
 	"      --now                 do not go through the service manager\n"
+	"      --no-precopy          copy nothing before the applications stop\n"
 	"      --deadline SECONDS    for taking the region back\n"
 	"  -n, --dry-run             print every step, change nothing\n"
 	"Without DIR the states of the configuration are saved.\n",

@@ -9,8 +9,9 @@
  *	fb_save_free(&save); fb_save_dirs_free(&dirs);
  *
  * `reboot` prepares once before anything is taken away, to know that the state
- * fits (with the region's size as capacity), and frees that; in the blackout
- * it prepares again, because the state has changed, and writes.
+ * fits (with the region's size as capacity), and frees that. Then it copies
+ * ahead (cmd/precopy.h); with --no-precopy it prepares again in the blackout,
+ * because the state has changed, and writes.
  */
 #ifndef FB_CMD_SAVE_H
 #define FB_CMD_SAVE_H

@@ -26,6 +26,10 @@ const char *fb_phase_text(unsigned int phase)
 		return "save and commit";
 	case FB_PHASE_SYNCED:
 		return "sync again";
+	case FB_PHASE_PRECOPIED:
+		return "copy ahead";
+	case FB_PHASE_COPIED:
+		return "copy what changed";
 	}
 	return "unknown";
 }

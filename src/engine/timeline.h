@@ -22,6 +22,9 @@ enum fb_phase {
 	FB_PHASE_SCANNED = 7,	 /* the state's tree was read again */
 	FB_PHASE_COMMITTED = 8,	 /* the image is complete; never in the header */
 	FB_PHASE_SYNCED = 9,	 /* other file systems, too; never in the header */
+	FB_PHASE_PRECOPIED = 10, /* copied while the applications run: before
+				    FB_PHASE_BLACKOUT */
+	FB_PHASE_COPIED = 11,	 /* what changed since: before _COMMITTED */
 };
 
 /* "load next kernel": what was done from the stamp before to this one. */

@@ -191,11 +191,14 @@ check_match "reboot -n: loads first" '^load the next kernel$' "$OUTPUT"
 check_eq "reboot -n: takes 15 blocks offline" 15 \
 	"$(grep -c "write 'offline' to .*/memory[0-9]*/state" <<<"$OUTPUT")"
 check_match "reboot -n: makes it raw" 'make the namespace of 0x100000000-0x17fffffff raw' "$OUTPUT"
-check_match "reboot -n: what is saved" "^     save $WORK/state\$" "$OUTPUT"
+check_match "reboot -n: what is copied ahead" "^     copy $WORK/state, again" "$OUTPUT"
+check_match "reboot -n: what is saved" "^     save what changed in $WORK/state\$" "$OUTPUT"
 check_match "reboot -n: how much" 'commit the image: .* 1 regular file$' "$OUTPUT"
 check_match "reboot -n: the end" '^sync, and start the next kernel$' "$OUTPUT"
 check "reboot -n, raw" steps raw --kernel "$kernel"
 check_match "reboot -n, raw: nothing to take back" '^the region is raw already$' "$OUTPUT"
+check "reboot -n --no-precopy" steps raw --no-precopy --kernel "$kernel"
+check_match "reboot -n --no-precopy: all is saved at once" "^     save $WORK/state\$" "$OUTPUT"
 check "reboot -n --firmware" steps raw --firmware
 check_match "reboot -n --firmware: the end" 'reboot through the firmware$' "$OUTPUT"
 expect_status 1 "reboot -n without the region" steps raw --kernel "$kernel" --command-line x
