@@ -82,8 +82,9 @@ arrive() {
 	name=$(cat /host/expected)
 	ok "$name: the next kernel runs"
 	cat /host/output
-	for phase in 'check' 'load the next kernel' 'hot-remove' 'sync' 'quiesce' \
-		'read the tree' 'save and commit' 'sync again' 'blackout so far'; do
+	for phase in 'check' 'load the next kernel' 'hot-remove' 'copy ahead' 'sync' \
+		'quiesce' 'read the tree' 'copy what changed' 'save and commit' \
+		'sync again' 'blackout so far'; do
 		usec=$(sed -n "s/^$phase  *\([0-9.]*\) s\$/\1/p" /host/output)
 		[ -z "$usec" ] || figure "$name, $(uname -r), $phase" "$usec" s "emulated: compare, don't quote"
 	done
