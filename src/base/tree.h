@@ -89,6 +89,12 @@ struct fb_tree {
 /* An empty tree: no inode yet. fb_tree_free() leaves one behind. */
 #define FB_TREE_INIT { NULL, 0, 0, NULL, 0 }
 
+/*
+ * The extended attribute of a file on disk that stands but is not filled yet
+ * (engine/lazy.h). Never part of a tree: saving such a file would lose it.
+ */
+#define FB_TREE_PENDING_XATTR "trusted.fastboot.pending"
+
 void fb_tree_free(struct fb_tree *tree);
 
 /*

@@ -267,6 +267,16 @@ int fb_image_read_file(const struct fb_image *image, uint32_t inode, int fd,
 		       struct fb_err *err);
 
 /*
+ * The same to wherever `put` takes it: called for each run with bytes that
+ * were verified, in the order of the file; valid only during the call. Its
+ * -errno ends the work and is returned.
+ */
+int fb_image_read_to(const struct fb_image *image, uint32_t inode,
+		     int (*put)(void *context, const void *bytes, uint64_t offset,
+				size_t length, struct fb_err *err),
+		     void *context, struct fb_err *err);
+
+/*
  * Read all data and compare the digests; nothing is written. `damaged` is
  * called as fb_image_sink's; it may be NULL. -EBADMSG ("N of M files are
  * damaged") where there is any, else as fb_image_read_data().

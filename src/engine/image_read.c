@@ -409,12 +409,12 @@ static bool run_ok(const struct fb_image_run *r, const uint8_t *bytes)
 	return !memcmp(digest, r->digest, sizeof(digest));
 }
 
-static int write_run(const struct fb_image_run *r, const uint8_t *bytes, int fd,
+static int write_all(int fd, const uint8_t *bytes, uint64_t offset, size_t length,
 		     struct fb_err *err)
 {
-	for (size_t done = 0; done < r->length;) {
-		ssize_t n = pwrite(fd, bytes + done, r->length - done,
-				   (off_t)(r->offset + done));
+	for (size_t done = 0; done < length;) {
+		ssize_t n = pwrite(fd, bytes + done, length - done,
+				   (off_t)(offset + done));
 
 		if (n < 0 && errno == EINTR)
 			continue;
@@ -468,7 +468,7 @@ static int deliver_file(struct reader *rd, const struct fb_image_run *runs,
 		skip = fd == FB_IMAGE_SKIP;
 		if (fd < 0 && !skip)
 			return fd;
-		if (!skip && write_run(r, at, fd, err))
+		if (!skip && write_all(fd, at, r->offset, r->length, err))
 			return name_file(rd->image, inode, err);
 	}
 	return 0;
@@ -664,8 +664,14 @@ static size_t find_run(const struct fb_image *image, uint64_t block)
 	return low;
 }
 
-static int read_extent(const struct fb_image *image, const struct fb_extent *e, int fd,
-		       uint8_t *buffer, struct fb_err *err)
+struct put {
+	int (*put)(void *context, const void *bytes, uint64_t offset, size_t length,
+		   struct fb_err *err);
+	void *context;
+};
+
+static int read_extent(const struct fb_image *image, const struct fb_extent *e,
+		       const struct put *to, uint8_t *buffer, struct fb_err *err)
 {
 	uint64_t end = e->block + (e->length + BLOCK - 1) / BLOCK;
 
@@ -678,16 +684,19 @@ static int read_extent(const struct fb_image *image, const struct fb_extent *e, 
 			return fb_err_set(err, EBADMSG,
 					  "its data at block %u is damaged", r->block);
 		if (!ret)
-			ret = write_run(r, buffer, fd, err);
+			ret = to->put(to->context, buffer, r->offset, r->length, err);
 		if (ret)
 			return ret;
 	}
 	return 0;
 }
 
-int fb_image_read_file(const struct fb_image *image, uint32_t inode, int fd,
-		       struct fb_err *err)
+int fb_image_read_to(const struct fb_image *image, uint32_t inode,
+		     int (*put)(void *context, const void *bytes, uint64_t offset,
+				size_t length, struct fb_err *err),
+		     void *context, struct fb_err *err)
 {
+	const struct put to = { put, context };
 	const struct fb_inode *in = &image->tree.inodes[inode];
 	uint64_t size = fb_align_up(in->size, BLOCK);
 	fb_autofree uint8_t *buffer = NULL;
@@ -703,7 +712,7 @@ int fb_image_read_file(const struct fb_image *image, uint32_t inode, int fd,
 	if (!buffer)
 		return fb_err_sys(err, ENOMEM, "reading the image");
 	for (size_t i = 0; i < in->extent_count; i++) {
-		int ret = read_extent(image, &in->extents[i], fd, buffer, err);
+		int ret = read_extent(image, &in->extents[i], &to, buffer, err);
 
 		if (ret) {
 			name_file(image, inode, err);
@@ -711,4 +720,16 @@ int fb_image_read_file(const struct fb_image *image, uint32_t inode, int fd,
 		}
 	}
 	return 0;
+}
+
+static int put_fd(void *context, const void *bytes, uint64_t offset, size_t length,
+		  struct fb_err *err)
+{
+	return write_all(*(const int *)context, bytes, offset, length, err);
+}
+
+int fb_image_read_file(const struct fb_image *image, uint32_t inode, int fd,
+		       struct fb_err *err)
+{
+	return fb_image_read_to(image, inode, put_fd, &fd, err);
 }

@@ -83,6 +83,7 @@ struct fb_state_scan {
  *   -ENOTDIR  a state is not a directory
  *   -EXDEV    something is mounted below a state and not excluded: it would
  *             be lost silently, because only the one file system is read
+ *   -EINPROGRESS  a file is not restored yet (FB_TREE_PENDING_XATTR)
  *   -errno    of open, statx(2), listxattr, ...; the text names the path
  *   -EFBIG    more than 2^32 - 2 inodes; -ENOMEM
  *
@@ -169,6 +170,10 @@ bool fb_state_made(const struct fb_state_restore *restore, uint32_t inode);
  * called from several threads.
  */
 int fb_state_fill_open(void *restore, uint32_t inode, struct fb_err *err);
+
+/* The same, O_RDWR: to be filled through a mapping. */
+int fb_state_hold_open(const struct fb_state_restore *restore, uint32_t inode,
+		       struct fb_err *err);
 
 /* Remove every name of a file that was made: its contents are damaged. */
 int fb_state_withhold(struct fb_state_restore *restore, uint32_t inode,

@@ -592,9 +592,9 @@ bool fb_state_made(const struct fb_state_restore *restore, uint32_t inode)
 	return inode < restore->tree->inode_count && restore->place[inode];
 }
 
-int fb_state_fill_open(void *context, uint32_t inode, struct fb_err *err)
+static int open_made(const struct fb_state_restore *r, uint32_t inode, int flags,
+		     struct fb_err *err)
 {
-	const struct fb_state_restore *r = context;
 	fb_autofree char *dir = NULL, *path = NULL;
 	const struct made *m;
 	int fd;
@@ -606,8 +606,19 @@ int fb_state_fill_open(void *context, uint32_t inode, struct fb_err *err)
 	path = dir ? fb_asprintf("%s/%s", dir, made_name(r, m)) : NULL;
 	if (!path)
 		return fb_err_set(err, ENOMEM, "out of memory");
-	fd = fb_state_beneath(r->root, path, O_WRONLY);
+	fd = fb_state_beneath(r->root, path, flags);
 	return fd < 0 ? fail(r, err, -fd, "write", m->dir, made_name(r, m)) : fd;
+}
+
+int fb_state_fill_open(void *context, uint32_t inode, struct fb_err *err)
+{
+	return open_made(context, inode, O_WRONLY, err);
+}
+
+int fb_state_hold_open(const struct fb_state_restore *restore, uint32_t inode,
+		       struct fb_err *err)
+{
+	return open_made(restore, inode, O_RDWR, err);
 }
 
 int fb_state_withhold(struct fb_state_restore *r, uint32_t inode, struct fb_err *err)

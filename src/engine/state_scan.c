@@ -200,6 +200,14 @@ static int read_target(int dir, const char *name, struct fb_inode *inode)
 	return inode->target ? 0 : -ENOMEM;
 }
 
+static bool is_pending(const struct fb_inode *inode)
+{
+	for (size_t i = 0; i < inode->xattr_count; i++)
+		if (!strcmp(inode->xattrs[i].name, FB_TREE_PENDING_XATTR))
+			return true;
+	return false;
+}
+
 static int read_inode(struct scanner *s, int dir, const char *name,
 		      const struct statx *stx, struct fb_inode *inode)
 {
@@ -209,6 +217,9 @@ static int read_inode(struct scanner *s, int dir, const char *name,
 	rc = fb_state_xattrs_read(dir, name, inode);
 	if (!rc && S_ISLNK(inode->mode))
 		rc = read_target(dir, name, inode);
+	/* Its contents are not there: an image of it would be one of zeros. */
+	if (!rc && is_pending(inode))
+		rc = -EINPROGRESS;
 	if (!rc && S_ISREG(inode->mode))
 		rc = read_extents(s, dir, name, stx, inode);
 	return rc;
@@ -376,6 +387,16 @@ static bool is_gone(int fd, const char *name, const struct statx *before)
 	       (stx.stx_mode ^ before->stx_mode) & S_IFMT;
 }
 
+static int refuse_name(const struct scanner *s, uint32_t dir, const char *name, int rc,
+		       struct fb_err *err)
+{
+	fb_state_fail_entry(err, -rc, "read", s->tree, dir, name);
+	if (rc == -EINPROGRESS)
+		fb_err_append(err, ": a lazy restore has not filled it yet; `fastboot "
+				   "status` says how far it is");
+	return rc;
+}
+
 /* 0, also when the name is not to be kept or has vanished. */
 static int read_entry(struct scanner *s, const struct pending *p, int fd,
 		      const char *below, char **name, struct fb_err *err)
@@ -400,7 +421,7 @@ static int read_entry(struct scanner *s, const struct pending *p, int fd,
 			return 0;
 	}
 	if (rc)
-		return fb_state_fail_entry(err, -rc, "read", s->tree, p->inode, *name);
+		return refuse_name(s, p->inode, *name, rc, err);
 	add_entry(s->tree, p->inode, inode, fb_steal_ptr(*name));
 	return 0;
 }
