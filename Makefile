@@ -58,10 +58,11 @@ FORMAT := cmdline erofs erofs_decode header
 MACHINE := clock fwmap hook iomem kconfig kexec kpage lease memblk modules \
 	namespace plan store sys watch
 ENGINE := carve hotplug image_plan image_read image_replan image_work \
-	image_write region state_match state_path state_restore state_scan timeline
+	image_write lazy lazy_fill lazy_gate region state_match state_path \
+	state_restore state_scan timeline
 CMD := cmd_check cmd_hotadd cmd_hotremove cmd_image cmd_load cmd_plan \
-	cmd_reboot cmd_restore cmd_save cmd_status config hotplug load main out \
-	precopy regionstore save unpack
+	cmd_reboot cmd_restore cmd_save cmd_status config hotplug load main \
+	out precopy regionstore save unpack
 MODULES := $(BASE:%=base/%) $(FORMAT:%=format/%) $(MACHINE:%=machine/%) \
 	$(ENGINE:%=engine/%) $(CMD:%=cmd/%)
 OBJS := $(MODULES:%=$(B)/%.o)
@@ -79,9 +80,10 @@ build/vmtools/%: tests/vm/tools/%.c Makefile
 
 # ---- unit tests: each names the modules it links --------------------------
 UNIT_TESTS := test_carve test_clock test_cmdline test_erofs test_err \
-	test_header test_hook test_hotplug test_image test_kexec test_lease \
-	test_memblk test_plan test_precopy test_range test_region test_replan \
-	test_state test_sys test_timeline test_tree test_util test_watch
+	test_header test_hook test_hotplug test_image test_kexec test_lazy \
+	test_lease test_memblk test_plan test_precopy test_range test_region \
+	test_replan test_state test_sys test_timeline test_tree test_util \
+	test_watch
 test_carve_MODULES := engine/carve machine/iomem machine/sys base/err \
 	base/facts base/range base/util
 test_clock_MODULES := machine/clock
@@ -99,7 +101,9 @@ test_image_MODULES := engine/image_plan engine/image_read \
 	format/erofs_decode format/header machine/store base/err base/tree base/util
 test_kexec_MODULES := machine/kexec machine/iomem machine/sys base/err \
 	base/facts base/range base/util
-test_lease_MODULES := machine/lease base/err base/util
+test_lease_MODULES := base/err base/util machine/lease
+test_lazy_MODULES := base/err base/util engine/lazy engine/lazy_fill \
+	engine/lazy_gate
 test_memblk_MODULES := machine/memblk base/err base/facts base/range base/util
 test_plan_MODULES := machine/plan machine/clock base/err base/range base/util
 test_precopy_MODULES := cmd/precopy engine/image_plan engine/image_read \

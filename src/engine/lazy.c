@@ -1,0 +1,413 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* lazy - the table of pending files, the group, the keeper. */
+#define _GNU_SOURCE
+#include "engine/lazy.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <fts.h>
+#include <linux/magic.h>
+#include <poll.h>
+#include <sched.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/fanotify.h>
+#include <sys/mman.h>
+#include <sys/prctl.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <sys/vfs.h>
+#include <sys/wait.h>
+#include <sys/xattr.h>
+#include <unistd.h>
+
+#include "base/util.h"
+#include "engine/lazy_internal.h"
+
+/* Descriptors besides those of the files: events, the image, threads. */
+#define SPARE_FDS 256
+
+/* Workers that die in a row without a file filled, before one is given up. */
+#define DEATHS_MAX 50
+
+#define TICK_MSEC 100
+
+/* ---- can it be done -----------------------------------------------------------------
+ */
+
+static uint64_t read_nr_open(void)
+{
+	fb_autofclose FILE *f = fopen("/proc/sys/fs/nr_open", "re");
+	unsigned long long n = 0;
+
+	return f && fscanf(f, "%llu", &n) == 1 ? n : 0;
+}
+
+size_t fb_lazy_capacity(void)
+{
+	uint64_t most = read_nr_open();
+	struct rlimit limit = { most, most };
+
+	if (most && !setrlimit(RLIMIT_NOFILE, &limit))
+		return most - SPARE_FDS;
+	if (getrlimit(RLIMIT_NOFILE, &limit))
+		return 0;
+	limit.rlim_cur = limit.rlim_max;
+	if (setrlimit(RLIMIT_NOFILE, &limit) || limit.rlim_cur <= SPARE_FDS)
+		return 0;
+	return limit.rlim_cur - SPARE_FDS;
+}
+
+static int new_group(void)
+{
+	/* Unlimited: a mark for each of a few file systems, all their events. */
+	int fd =
+		fanotify_init(FAN_CLASS_PRE_CONTENT | FAN_CLOEXEC | FAN_UNLIMITED_QUEUE,
+			      O_RDONLY | O_LARGEFILE | O_CLOEXEC);
+
+	return fd < 0 ? -errno : fd;
+}
+
+static int missing(struct fb_err *err, const char *what)
+{
+	return fb_err_exit(err, FB_EXIT_IMPOSSIBLE, ENOTSUP,
+			   "a lazy restore is not possible: %s; --mode eager is", what);
+}
+
+int fb_lazy_possible(int dir, const char *shown, struct fb_err *err)
+{
+	fb_autofree char *what = NULL;
+	fb_autoclose int group = -1;
+	struct statfs fs;
+
+	if (fstatfs(dir, &fs))
+		return fb_err_sys(err, errno, "%s", shown);
+	if (fs.f_type != TMPFS_MAGIC) {
+		what = fb_asprintf("'%s' is not on a tmpfs", shown);
+		return missing(err, what ? what : shown);
+	}
+	if (madvise(NULL, 0, 22) && errno == EINVAL)
+		return missing(err, "Linux 5.14 is needed (MADV_POPULATE_READ)");
+	group = new_group();
+	if (group < 0)
+		return missing(err, group == -EPERM
+					    ? "root is needed (fanotify)"
+					    : "this kernel has no fanotify with access "
+					      "permissions "
+					      "(CONFIG_FANOTIFY_ACCESS_PERMISSIONS)");
+	if (fanotify_mark(group, FAN_MARK_ADD, FAN_OPEN_PERM, dir, NULL))
+		return missing(err,
+			       "this kernel has no fanotify with access permissions "
+			       "(CONFIG_FANOTIFY_ACCESS_PERMISSIONS)");
+	return 0;
+}
+
+/* ---- the table ------------------------------------------------------------------ */
+
+int fb_lazy_new(size_t capacity, struct fb_lazy **lazy, struct fb_err *err)
+{
+	struct fb_lazy *l = calloc(1, sizeof(*l));
+	struct rlimit limit = { 0, 0 };
+
+	if (!l)
+		return fb_err_set(err, ENOMEM, "out of memory");
+	/* For the worker; here and between workers it must not kill. */
+	signal(LAZY_SIGNAL, SIG_IGN);
+	signal(SIGIO, SIG_IGN);
+	getrlimit(RLIMIT_NOFILE, &limit);
+	l->capacity = capacity;
+	l->fd_limit = limit.rlim_cur;
+	l->group = l->null = l->wanted[0] = l->wanted[1] = -1;
+	l->shared_size = sizeof(*l->shared) + capacity * sizeof(l->shared->entries[0]);
+	l->shared = mmap(NULL, l->shared_size, PROT_READ | PROT_WRITE,
+			 MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	l->by_ino = calloc(capacity + 1, sizeof(*l->by_ino));
+	l->by_fd = calloc(l->fd_limit + 1, sizeof(*l->by_fd));
+	if (l->shared == MAP_FAILED)
+		l->shared = NULL;
+	if (!l->shared || !l->by_ino || !l->by_fd) {
+		fb_lazy_free(l);
+		return fb_err_set(err, ENOMEM, "out of memory");
+	}
+	atomic_store(&l->shared->signals, -1);
+	*lazy = l;
+	return 0;
+}
+
+static void close_fd(int fd)
+{
+	if (fd >= 0)
+		close(fd);
+}
+
+void fb_lazy_free(struct fb_lazy *lazy)
+{
+	if (!lazy)
+		return;
+	for (size_t i = 0; lazy->shared && i < lazy->shared->count; i++)
+		if (!lazy_over(atomic_load(&lazy->shared->entries[i].state)))
+			close(lazy->shared->entries[i].fd);
+	close_fd(lazy->group);
+	close_fd(lazy->null);
+	close_fd(lazy->wanted[0]);
+	close_fd(lazy->wanted[1]);
+	if (lazy->shared)
+		munmap(lazy->shared, lazy->shared_size);
+	free(lazy->by_ino);
+	free(lazy->by_fd);
+	free(lazy);
+}
+
+static int hold(int fd, const struct fb_lazy_mark *mark, struct stat *st)
+{
+	if (fstat(fd, st) || fsetxattr(fd, FB_LAZY_MARK, mark, sizeof(*mark), 0) ||
+	    fcntl(fd, F_SETSIG, LAZY_SIGNAL) || fcntl(fd, F_SETLEASE, F_WRLCK) ||
+	    fcntl(fd, F_SETOWN, -(int)getpgrp()))
+		return -errno;
+	return 0;
+}
+
+int fb_lazy_add(struct fb_lazy *lazy, const struct fb_lazy_file *file,
+		struct fb_err *err)
+{
+	struct lazy_shared *s = lazy->shared;
+	struct lazy_entry *e = &s->entries[s->count];
+	struct stat st;
+	int rc = s->count < lazy->capacity && (size_t)file->fd < lazy->fd_limit
+			 ? hold(file->fd, &file->mark, &st)
+			 : -EMFILE;
+
+	if (rc) {
+		close(file->fd);
+		return fb_err_sys(err, -rc, "holding back a file until it is filled");
+	}
+	e->fd = file->fd;
+	e->inode = file->mark.inode;
+	e->bytes = file->bytes;
+	e->dev = st.st_dev;
+	e->ino = st.st_ino;
+	lazy->by_fd[file->fd] = (uint32_t)s->count + 1;
+	lazy->by_ino[s->count] = (uint32_t)s->count;
+	s->count++;
+	return 0;
+}
+
+static int compare_ino(const void *a, const void *b, void *context)
+{
+	const struct lazy_entry *entries = context;
+	const struct lazy_entry *x = &entries[*(const uint32_t *)a];
+	const struct lazy_entry *y = &entries[*(const uint32_t *)b];
+
+	if (x->dev != y->dev)
+		return x->dev < y->dev ? -1 : 1;
+	return x->ino < y->ino ? -1 : x->ino > y->ino;
+}
+
+/* ---- the group --------------------------------------------------------------------
+ */
+
+/* One mark for each file system: neighbours in by_ino are often on the same. */
+static int mark_all(struct fb_lazy *lazy, struct fb_err *err)
+{
+	const struct lazy_shared *s = lazy->shared;
+	dev_t last = 0;
+
+	for (size_t i = 0; i < s->count; i++) {
+		const struct lazy_entry *e = &s->entries[lazy->by_ino[i]];
+		char path[64];
+
+		if (i && e->dev == last)
+			continue;
+		last = e->dev;
+		snprintf(path, sizeof(path), "/proc/self/fd/%d", e->fd);
+		if (fanotify_mark(lazy->group, FAN_MARK_ADD | FAN_MARK_FILESYSTEM,
+				  FAN_OPEN_PERM, AT_FDCWD, path))
+			return fb_err_sys(err, errno, "fanotify_mark");
+	}
+	return 0;
+}
+
+int fb_lazy_guard(struct fb_lazy *lazy, struct fb_err *err)
+{
+	int rc;
+
+	qsort_r(lazy->by_ino, lazy->shared->count, sizeof(*lazy->by_ino), compare_ino,
+		lazy->shared->entries);
+	lazy->null = open("/dev/null", O_RDONLY | O_CLOEXEC);
+	if (lazy->null < 0)
+		return fb_err_sys(err, errno, "/dev/null");
+	if (pipe2(lazy->wanted, O_CLOEXEC) ||
+	    fcntl(lazy->wanted[1], F_SETFL, O_NONBLOCK))
+		return fb_err_sys(err, errno, "pipe");
+	lazy->group = new_group();
+	if (lazy->group < 0)
+		return fb_err_sys(err, -lazy->group, "fanotify_init");
+	rc = fb_lazy_gate_start(lazy);
+	if (rc)
+		return fb_err_sys(err, -rc, "starting a thread");
+	return mark_all(lazy, err);
+}
+
+bool fb_lazy_nth(const struct fb_lazy *lazy, size_t n, uint32_t *inode, bool *damaged)
+{
+	if (n >= lazy->shared->count)
+		return false;
+	*inode = lazy->shared->entries[n].inode;
+	*damaged = atomic_load(&lazy->shared->entries[n].state) == LAZY_DAMAGED;
+	return true;
+}
+
+/* ---- the keeper ---------------------------------------------------------------- */
+
+void fb_lazy_progress(const struct fb_lazy *lazy, struct fb_lazy_progress *progress)
+{
+	const struct lazy_shared *s = lazy->shared;
+
+	*progress = (struct fb_lazy_progress){
+		.files = s->count,
+		.keeper = atomic_load(&s->keeper),
+		.worker = atomic_load(&s->worker),
+		.deaths = atomic_load(&s->deaths),
+	};
+	for (size_t i = 0; i < s->count; i++) {
+		uint32_t state = atomic_load(&s->entries[i].state);
+
+		progress->bytes += s->entries[i].bytes;
+		progress->damaged += state == LAZY_DAMAGED;
+		if (lazy_over(state))
+			continue;
+		progress->files_left++;
+		progress->bytes_left += s->entries[i].bytes;
+		progress->full |= atomic_load(&s->entries[i].full);
+	}
+}
+
+/* Like fork(2), with one table of descriptors for both. */
+static pid_t fork_sharing_fds(void)
+{
+	return (pid_t)syscall(SYS_clone, CLONE_FILES | SIGCHLD, 0, 0, 0, 0);
+}
+
+/* 1 in the keeper; 0 in a worker that has taken over; -errno. */
+static int spawn(struct fb_lazy *lazy, const struct fb_lazy_work *work, pid_t *pid)
+{
+	pid_t keeper = getpid(), child = fork_sharing_fds();
+	int rc;
+
+	if (child < 0)
+		return -errno;
+	if (child) {
+		atomic_store(&lazy->shared->worker, (int)child);
+		*pid = child;
+		return 1;
+	}
+	/* The C library still has the keeper's number. */
+	atomic_store(&lazy->shared->worker, (int)syscall(SYS_getpid));
+	rc = fb_lazy_worker(lazy, work, keeper);
+	if (rc)
+		syscall(SYS_exit_group, rc > 0 ? 0 : 1);
+	return 0;
+}
+
+/* Until the worker is gone; its status. */
+static int attend(struct fb_lazy *lazy, const struct fb_lazy_work *work, pid_t pid)
+{
+	fb_autoclose int fd = (int)syscall(SYS_pidfd_open, pid, 0);
+	struct fb_lazy_progress progress;
+	int status = 0;
+
+	for (;;) {
+		struct pollfd p = { .fd = fd, .events = POLLIN };
+
+		if (fd < 0)
+			usleep(TICK_MSEC * 1000);
+		else
+			poll(&p, 1, TICK_MSEC);
+		if (waitpid(pid, &status, WNOHANG) == pid)
+			return status;
+		fb_lazy_progress(lazy, &progress);
+		if (work->tick)
+			work->tick(work->context, &progress);
+	}
+}
+
+/* Deaths without a file filled in between, up to DEATHS_MAX. */
+static bool hopeless(const struct fb_lazy *lazy, size_t *left, unsigned int *deaths)
+{
+	struct fb_lazy_progress progress;
+
+	fb_lazy_progress(lazy, &progress);
+	*deaths = progress.files_left == *left ? *deaths + 1 : 0;
+	*left = progress.files_left;
+	return *deaths >= DEATHS_MAX;
+}
+
+int fb_lazy_run(struct fb_lazy *lazy, const struct fb_lazy_work *work,
+		struct fb_err *err)
+{
+	size_t left = SIZE_MAX;
+	unsigned int deaths = 0;
+
+	atomic_store(&lazy->shared->keeper, (int)getpid());
+	for (;;) {
+		struct fb_lazy_progress progress;
+		pid_t pid = 0;
+		int rc = spawn(lazy, work, &pid);
+
+		if (rc < 0)
+			return fb_err_sys(err, -rc, "starting a process");
+		if (!rc)
+			break;
+		attend(lazy, work, pid);
+		close_fd(atomic_exchange(&lazy->shared->signals, -1));
+		fb_lazy_worker_recover(lazy, work, hopeless(lazy, &left, &deaths));
+		fb_lazy_progress(lazy, &progress);
+		if (!progress.files_left)
+			break;
+		atomic_fetch_add(&lazy->shared->deaths, 1);
+	}
+	/* Who is held back just now is still answered. */
+	fanotify_mark(lazy->group, FAN_MARK_FLUSH | FAN_MARK_FILESYSTEM, 0, AT_FDCWD,
+		      NULL);
+	return 0;
+}
+
+/* ---- after all are dead -------------------------------------------------------------
+ */
+
+static int find_one(const char *path, const uint8_t image[16],
+		    int (*found)(void *context, const char *path, uint32_t inode,
+				 struct fb_err *err),
+		    void *context, struct fb_err *err)
+{
+	struct fb_lazy_mark mark;
+
+	if (lgetxattr(path, FB_LAZY_MARK, &mark, sizeof(mark)) != sizeof(mark) ||
+	    memcmp(mark.image, image, sizeof(mark.image)))
+		return 0;
+	return found(context, path, mark.inode, err);
+}
+
+int fb_lazy_find(const char *top, const uint8_t image[16],
+		 int (*found)(void *context, const char *path, uint32_t inode,
+			      struct fb_err *err),
+		 void *context, struct fb_err *err)
+{
+	char *const paths[] = { (char *)top, NULL };
+	FTS *fts = fts_open(paths, FTS_PHYSICAL | FTS_XDEV, NULL);
+	FTSENT *entry;
+	int rc = 0;
+
+	if (!fts)
+		return fb_err_sys(err, errno, "'%s'", top);
+	while (!rc && (entry = fts_read(fts))) {
+		if (entry->fts_info == FTS_F)
+			rc = find_one(entry->fts_accpath, image, found, context, err);
+		else if (entry->fts_info == FTS_ERR || entry->fts_info == FTS_DNR)
+			rc = fb_err_sys(err, entry->fts_errno, "'%s'", entry->fts_path);
+	}
+	fts_close(fts);
+	return rc;
+}
