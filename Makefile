@@ -61,8 +61,8 @@ ENGINE := carve hotplug image_plan image_read image_replan image_work \
 	image_write lazy lazy_fill lazy_gate region state_match state_path \
 	state_restore state_scan timeline
 CMD := cmd_check cmd_hotadd cmd_hotremove cmd_image cmd_load cmd_plan \
-	cmd_reboot cmd_restore cmd_save cmd_status config hotplug load main \
-	out precopy regionstore save unpack
+	cmd_reboot cmd_restore cmd_save cmd_status config hotplug \
+	lazyrestore lazystatus load main out precopy regionstore save unpack
 MODULES := $(BASE:%=base/%) $(FORMAT:%=format/%) $(MACHINE:%=machine/%) \
 	$(ENGINE:%=engine/%) $(CMD:%=cmd/%)
 OBJS := $(MODULES:%=$(B)/%.o)

@@ -68,6 +68,9 @@ int fb_require_live_root(const struct fb_context *ctx, struct fb_err *err);
  */
 int fb_lock(struct fb_err *err);
 
+/* A process forked by the one that took the lock keeps it: say so in it. */
+void fb_lock_hand_over(const char *what);
+
 /*
  * Signals. main() installs handlers without SA_RESTART for SIGINT, SIGTERM
  * and SIGHUP, so a blocked write to sysfs returns -EINTR. Work asks between

@@ -8,6 +8,7 @@
 
 #include "base/util.h"
 #include "cmd/cmd.h"
+#include "cmd/lazyrestore.h"
 #include "cmd/regionstore.h"
 #include "cmd/unpack.h"
 #include "engine/state.h"
@@ -50,8 +51,9 @@ static int parse(int argc, char **argv, struct options *o, struct fb_err *err)
 	}
 	o->dir_count = argc - optind;
 	o->dirs = argv + optind;
-	if (o->mode && strcmp(o->mode, "eager"))
-		return fb_usage(err, "there is no restore mode '%s': only 'eager'",
+	if (o->mode && strcmp(o->mode, "eager") && strcmp(o->mode, "lazy"))
+		return fb_usage(err,
+				"there is no restore mode '%s': only 'eager' and 'lazy'",
 				o->mode);
 	return 0;
 }
@@ -249,6 +251,56 @@ static int unpack(const struct fb_context *ctx, const struct fb_image *image,
 	return rc;
 }
 
+static void report_lazy(const struct fb_context *ctx, const struct fb_image *image,
+			const struct selection *s,
+			const struct fb_lazyrestore_result *result)
+{
+	char bytes[FB_SIZE_TEXT_MAX];
+	struct json_object *o;
+
+	fb_say(ctx,
+	       "%s after %.3f s; %s in %llu files are filled when they are opened, or "
+	       "in the background (pid %d): `fastboot status`",
+	       result->resumed ? "goes on" : "the tree stands",
+	       (double)result->visible_usec / 1e6, fb_size_text(result->bytes, bytes),
+	       (unsigned long long)result->files, result->pid);
+	if (!ctx->json)
+		return;
+	o = json_object_new_object();
+	json_object_object_add(o, "mode", json_object_new_string("lazy"));
+	json_object_object_add(o, "from", json_object_new_string(image->store->name));
+	json_object_object_add(o, "states", state_paths(&image->tree, s));
+	json_object_object_add(o, "resumed", json_object_new_boolean(result->resumed));
+	json_object_object_add(o, "pid", json_object_new_int(result->pid));
+	json_object_object_add(o, "files_left", json_object_new_uint64(result->files));
+	json_object_object_add(o, "bytes_left", json_object_new_uint64(result->bytes));
+	json_object_object_add(o, "visible_usec",
+			       json_object_new_uint64(result->visible_usec));
+	fb_json_print(o);
+}
+
+static int stand(const struct fb_context *ctx, const struct fb_image *image,
+		 const struct options *o, const struct selection *s,
+		 struct fb_err *err)
+{
+	bool whole = s->count == image->tree.state_count;
+	const struct fb_lazyrestore job = {
+		.ctx = ctx,
+		.image = image,
+		.states = s->states,
+		.inodes = s->inodes,
+		.count = s->count,
+		.locked = !o->from,
+		.consume = !o->from && whole,
+	};
+	struct fb_lazyrestore_result result;
+	int rc = fb_lazyrestore(&job, &result, err);
+
+	if (!rc)
+		report_lazy(ctx, image, s, &result);
+	return rc;
+}
+
 static int restore_image(const struct fb_context *ctx, const struct fb_image *image,
 			 const struct options *o, struct fb_err *err)
 {
@@ -261,7 +313,8 @@ static int restore_image(const struct fb_context *ctx, const struct fb_image *im
 		rc = report_dry_run(ctx, image, &s);
 	} else if (!rc) {
 		warn_mounts(ctx, &image->tree, &s);
-		rc = unpack(ctx, image, o, &s, err);
+		rc = o->mode && !strcmp(o->mode, "lazy") ? stand(ctx, image, o, &s, err)
+							 : unpack(ctx, image, o, &s, err);
 	}
 	free(s.states);
 	free(s.inodes);
@@ -303,10 +356,12 @@ static int run(const struct fb_context *ctx, int argc, char **argv, struct fb_er
 
 const struct fb_command fb_cmd_restore = {
 	.name = "restore",
-	.arguments = "[--mode eager] [--from FILE] [DIR…]",
+	.arguments = "[--mode eager|lazy] [--from FILE] [DIR…]",
 	.summary = "give the state in the region back to its directories",
 	.help = "  DIR                 only these of the image's states (all)\n"
-		"      --mode eager    copy everything, then be done (the only one)\n"
+		"      --mode eager    copy everything, then be done (the default)\n"
+		"      --mode lazy     be done when the tree stands; fill a file when it is\n"
+		"                      first opened, the others in the background (tmpfs)\n"
 		"      --from FILE     an image in a file instead of the region\n",
 	.run = run,
 };

@@ -10,6 +10,7 @@
 
 #include "base/util.h"
 #include "cmd/cmd.h"
+#include "cmd/lazystatus.h"
 #include "engine/hotplug.h"
 #include "engine/region.h"
 #include "format/header.h"
@@ -28,6 +29,7 @@ struct status {
 	struct fb_region region;
 	struct fb_hotplug_facts facts;
 	struct image_status image;
+	struct fb_lazystatus restore;
 };
 
 /* ---- reading --------------------------------------------------------- */
@@ -289,7 +291,30 @@ static void print_json(const struct status *s)
 	if (s->facts.usage.known)
 		add_number(o, "used_bytes", s->facts.usage.used);
 	json_object_object_add(o, "image", image_json(&s->image));
+	if (s->restore.state != FB_LAZY_NONE)
+		json_object_object_add(o, "restore", fb_lazystatus_json(&s->restore));
 	fb_json_print(o);
+}
+
+static bool is_news(const struct fb_lazystatus *restore)
+{
+	return restore->state == FB_LAZY_FILLING || restore->state == FB_LAZY_STOPPED ||
+	       restore->state == FB_LAZY_DAMAGED;
+}
+
+/* From a file, on a machine without a region. */
+static int print_restore_only(const struct fb_context *ctx,
+			      const struct fb_lazystatus *restore)
+{
+	struct json_object *o;
+
+	fb_lazystatus_say(ctx, restore);
+	if (!ctx->json)
+		return 0;
+	o = json_object_new_object();
+	json_object_object_add(o, "restore", fb_lazystatus_json(restore));
+	fb_json_print(o);
+	return 0;
 }
 
 static int run(const struct fb_context *ctx, int argc, char **argv, struct fb_err *err)
@@ -300,16 +325,25 @@ static int run(const struct fb_context *ctx, int argc, char **argv, struct fb_er
 	if (argc > 1)
 		return fb_usage(err, "status takes no option or operand, not '%s'",
 				argv[1]);
+	memset(&s, 0, sizeof(s));
+	if (fb_sys_live(&ctx->sys))
+		fb_lazystatus_read(&s.restore);
 	rc = read_status(ctx, &s, err);
-	if (rc)
+	if (rc && is_news(&s.restore))
+		rc = print_restore_only(ctx, &s.restore);
+	if (rc || !s.region.range.size) {
+		fb_lazystatus_free(&s.restore);
 		return rc;
+	}
 	if (ctx->json) {
 		print_json(&s);
 	} else {
 		say_region(ctx, &s.region);
 		say_blocks(ctx, &s.facts);
 		say_image(ctx, &s.image);
+		fb_lazystatus_say(ctx, &s.restore);
 	}
+	fb_lazystatus_free(&s.restore);
 	fb_hotplug_facts_free(&s.facts);
 	return 0;
 }

@@ -34,7 +34,7 @@ struct fb_config {
 	uint64_t deadline_usec; /* default 60 s */
 	/* [kexec] kernel, initrd, append */
 	char *kernel, *initrd, *append; /* NULL: not set */
-	/* [restore] mode = eager */
+	/* [restore] mode = eager, lazy */
 	char *restore_mode; /* NULL: not set */
 	/* [hooks] quiesce, resume: absolute paths of programs */
 	char *quiesce, *resume;

@@ -85,7 +85,7 @@ int fb_require_live_root(const struct fb_context *ctx, struct fb_err *err)
 
 static int lock_holder(int fd, struct fb_err *err)
 {
-	char pid[32];
+	char pid[128];
 	ssize_t n = pread(fd, pid, sizeof(pid) - 1, 0);
 
 	pid[n > 0 ? n : 0] = '\0';
@@ -117,6 +117,15 @@ int fb_lock(struct fb_err *err)
 		return rc;
 	}
 	return 0;
+}
+
+void fb_lock_hand_over(const char *what)
+{
+	fb_autoclose int fd = open(LOCK_PATH, O_WRONLY | O_TRUNC | O_CLOEXEC | O_NOFOLLOW);
+
+	/* Only for people: the lock itself does not depend on it. */
+	if (fd >= 0 && dprintf(fd, "%d: %s\n", (int)getpid(), what) < 0)
+		return;
 }
 
 void fb_say(const struct fb_context *ctx, const char *fmt, ...)

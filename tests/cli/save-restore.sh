@@ -250,7 +250,7 @@ other_damage() {
 usage_errors() {
 	expect_status 2 "no state at all" "$FASTBOOT" -c /dev/null save --to "$IMG"
 	check_match "says what to add" '\[state NAME\].*path = ' "$ERRORS"
-	expect_status 2 "a mode that is not there" "$FASTBOOT" restore --mode lazy --from "$IMG"
+	expect_status 2 "a mode that is not there" "$FASTBOOT" restore --mode hasty --from "$IMG"
 	check_match "says which is" "'eager'" "$ERRORS"
 	expect_status 2 "image without a verb" "$FASTBOOT" image
 	expect_status 2 "image with another verb" "$FASTBOOT" image destroy
