@@ -70,7 +70,8 @@ static void report_text(const struct fb_context *ctx, const struct fb_region *re
 	else
 		fb_say(ctx, "hot-added %s in %.3f s", gained,
 		       (double)report->total_usec / 1e6);
-	if (lost)
+	/* The few MiB that devdax itself needs are lost anywhere. */
+	if (lost >= report->facts.blocks.block_size / 2)
 		fb_say(ctx,
 		       "%s of the region are lost to its placement; `fastboot plan` "
 		       "chooses a better one",
