@@ -142,9 +142,8 @@ static const struct option options[] = {
 	{ "DEV_DAX_KMEM", IMPOSSIBLE, "hot-add", NULL },
 	{ "X86_PMEM_LEGACY", IMPOSSIBLE, "memmap= regions", "x86_64" },
 	{ "OF_PMEM", IMPOSSIBLE, "regions in the device tree", "aarch64" },
-	{ "EROFS_FS", NOTE, "restore --mode inplace and mounting an image", NULL },
-	{ "FS_DAX", NOTE, "restore --mode inplace without a copy", NULL },
-	{ "OVERLAY_FS", NOTE, "a writable restore --mode inplace", NULL },
+	{ "EROFS_FS", NOTE, "mounting an image", NULL },
+	{ "FS_DAX", NOTE, "mounting an image with -o dax", NULL },
 	{ "FANOTIFY_ACCESS_PERMISSIONS", NOTE, "restore --mode lazy", NULL },
 	{ "PROC_PAGE_MONITOR", NOTE, "taking the emptiest blocks first", NULL },
 };
