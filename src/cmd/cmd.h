@@ -116,4 +116,7 @@ void fb_bar_end(struct fb_bar *bar);
 struct json_object;
 void fb_json_print(struct json_object *object);
 
+/* Add a number that is not negative: a size in bytes, a time in microseconds. */
+void fb_json_number(struct json_object *object, const char *key, uint64_t value);
+
 #endif

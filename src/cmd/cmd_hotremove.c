@@ -33,11 +33,6 @@ static int parse(int argc, char **argv, uint64_t *deadline_usec, struct fb_err *
 	return 0;
 }
 
-static void add_number(struct json_object *to, const char *key, uint64_t value)
-{
-	json_object_object_add(to, key, json_object_new_uint64(value));
-}
-
 static void report_json(const struct fb_context *ctx, const struct fb_region *region,
 			const struct fb_hotplug_report *report)
 {
@@ -46,14 +41,14 @@ static void report_json(const struct fb_context *ctx, const struct fb_region *re
 	json_object_object_add(o, "dry_run", json_object_new_boolean(ctx->dry_run));
 	json_object_object_add(o, "already",
 			       json_object_new_boolean(!report->plan.count));
-	add_number(o, "region_start", region->range.start);
-	add_number(o, "region_bytes", region->range.size);
-	add_number(o, "removed_bytes", region->hotadded.size);
+	fb_json_number(o, "region_start", region->range.start);
+	fb_json_number(o, "region_bytes", region->range.size);
+	fb_json_number(o, "removed_bytes", region->hotadded.size);
 	if (report->facts.usage.known)
-		add_number(o, "moved_bytes", report->facts.usage.used);
+		fb_json_number(o, "moved_bytes", report->facts.usage.used);
 	json_object_object_add(o, "steps", fb_hotplug_steps_json(report));
 	if (!ctx->dry_run)
-		add_number(o, "total_usec", report->total_usec);
+		fb_json_number(o, "total_usec", report->total_usec);
 	fb_json_print(o);
 }
 

@@ -190,17 +190,12 @@ static void say(const struct fb_context *ctx, const struct result *r)
 
 /* ---- for programs -------------------------------------------------------- */
 
-static void add_u64(struct json_object *o, const char *key, uint64_t v)
-{
-	json_object_object_add(o, key, json_object_new_uint64(v));
-}
-
 static struct json_object *range_json(struct fb_range range)
 {
 	struct json_object *o = json_object_new_object();
 
-	add_u64(o, "start", range.start);
-	add_u64(o, "size", range.size);
+	fb_json_number(o, "start", range.start);
+	fb_json_number(o, "size", range.size);
 	return o;
 }
 
@@ -211,12 +206,12 @@ static void print_json(const struct result *r)
 	json_object_object_add(o, "region", range_json(r->carve.region));
 	json_object_object_add(o, "hot_added", range_json(r->carve.usable));
 	json_object_object_add(o, "bank", range_json(r->carve.bank));
-	add_u64(o, "requested_size", r->request.size);
-	add_u64(o, "block_size", r->request.block_size);
-	add_u64(o, "first_block", r->carve.first_block);
-	add_u64(o, "block_count", r->carve.block_count);
-	add_u64(o, "ram", r->carve.ram);
-	add_u64(o, "ram_left", r->carve.ram - r->carve.region.size);
+	fb_json_number(o, "requested_size", r->request.size);
+	fb_json_number(o, "block_size", r->request.block_size);
+	fb_json_number(o, "first_block", r->carve.first_block);
+	fb_json_number(o, "block_count", r->carve.block_count);
+	fb_json_number(o, "ram", r->carve.ram);
+	fb_json_number(o, "ram_left", r->carve.ram - r->carve.region.size);
 	json_object_object_add(
 		o, "memmap", r->device_tree ? NULL : json_object_new_string(r->memmap));
 	json_object_object_add(o, "kaslr_keeps_out",

@@ -348,23 +348,18 @@ static struct json_object *phases_json(const struct fb_origin *o)
 	return list;
 }
 
-static void add_number(struct json_object *o, const char *key, uint64_t value)
-{
-	json_object_object_add(o, key, json_object_new_uint64(value));
-}
-
 static struct json_object *precopy_json(const struct fb_precopy_result *p)
 {
 	struct json_object *o = json_object_new_object();
 
-	add_number(o, "rounds", p->rounds);
-	add_number(o, "ahead_bytes", p->ahead_bytes);
-	add_number(o, "ahead_written_bytes", p->ahead_written);
-	add_number(o, "clean_bytes", p->clean_bytes);
-	add_number(o, "compared_bytes", p->compared_bytes);
-	add_number(o, "written_bytes", p->written_bytes);
-	add_number(o, "leases_held", p->leases_held);
-	add_number(o, "leases_broken", p->leases_broken);
+	fb_json_number(o, "rounds", p->rounds);
+	fb_json_number(o, "ahead_bytes", p->ahead_bytes);
+	fb_json_number(o, "ahead_written_bytes", p->ahead_written);
+	fb_json_number(o, "clean_bytes", p->clean_bytes);
+	fb_json_number(o, "compared_bytes", p->compared_bytes);
+	fb_json_number(o, "written_bytes", p->written_bytes);
+	fb_json_number(o, "leases_held", p->leases_held);
+	fb_json_number(o, "leases_broken", p->leases_broken);
 	json_object_object_add(o, "all_moved", json_object_new_boolean(p->moved));
 	return o;
 }

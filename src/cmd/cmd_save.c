@@ -63,11 +63,6 @@ static void add_states(struct json_object *to, const struct fb_tree *tree)
 	json_object_object_add(to, "states", states);
 }
 
-static void add_number(struct json_object *to, const char *key, uint64_t value)
-{
-	json_object_object_add(to, key, json_object_new_uint64(value));
-}
-
 /* `result` is NULL for a dry run. */
 static void report_json(const char *target, const struct fb_save *save,
 			const struct fb_save_result *result)
@@ -76,15 +71,15 @@ static void report_json(const char *target, const struct fb_save *save,
 
 	json_object_object_add(o, "dry_run", json_object_new_boolean(!result));
 	add_text(o, "to", target);
-	add_number(o, "image_bytes", save->plan.size);
-	add_number(o, "data_bytes", save->plan.data_bytes);
-	add_number(o, "files", save->totals.files);
-	add_number(o, "directories", save->totals.directories);
-	add_number(o, "others", save->totals.others);
+	fb_json_number(o, "image_bytes", save->plan.size);
+	fb_json_number(o, "data_bytes", save->plan.data_bytes);
+	fb_json_number(o, "files", save->totals.files);
+	fb_json_number(o, "directories", save->totals.directories);
+	fb_json_number(o, "others", save->totals.others);
 	if (result) {
-		add_number(o, "generation", result->generation);
-		add_number(o, "copy_usec", result->copy_usec);
-		add_number(o, "commit_usec", result->commit_usec);
+		fb_json_number(o, "generation", result->generation);
+		fb_json_number(o, "copy_usec", result->copy_usec);
+		fb_json_number(o, "commit_usec", result->commit_usec);
 	}
 	add_states(o, &save->scan.tree);
 	fb_json_print(o);

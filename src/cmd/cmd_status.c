@@ -216,11 +216,6 @@ static void say_image(const struct fb_context *ctx, const struct image_status *i
 
 /* ---- JSON ------------------------------------------------------------ */
 
-static void add_number(struct json_object *to, const char *key, uint64_t value)
-{
-	json_object_object_add(to, key, json_object_new_uint64(value));
-}
-
 static void add_string(struct json_object *to, const char *key, const char *text)
 {
 	json_object_object_add(to, key, text[0] ? json_object_new_string(text) : NULL);
@@ -230,8 +225,8 @@ static struct json_object *region_json(const struct fb_region *r)
 {
 	struct json_object *o = json_object_new_object();
 
-	add_number(o, "start", r->range.start);
-	add_number(o, "bytes", r->range.size);
+	fb_json_number(o, "start", r->range.start);
+	fb_json_number(o, "bytes", r->range.size);
 	add_string(o, "origin", fb_region_origin_text(r->origin));
 	add_string(o, "mode", fb_namespace_mode_text(r->mode));
 	add_string(o, "use", use_text(r));
@@ -240,7 +235,7 @@ static struct json_object *region_json(const struct fb_region *r)
 	add_string(o, "block_device", r->block);
 	add_string(o, "dax", r->dax);
 	add_string(o, "dax_driver", r->dax_driver);
-	add_number(o, "hotadded_bytes", r->hotadded.size);
+	fb_json_number(o, "hotadded_bytes", r->hotadded.size);
 	json_object_object_add(o, "node", json_object_new_int(r->node));
 	return o;
 }
@@ -249,13 +244,13 @@ static struct json_object *block_json(const struct fb_memblk *b)
 {
 	struct json_object *o = json_object_new_object();
 
-	add_number(o, "number", b->number);
-	add_number(o, "start", b->range.start);
-	add_number(o, "bytes", b->range.size);
+	fb_json_number(o, "number", b->number);
+	fb_json_number(o, "start", b->range.start);
+	fb_json_number(o, "bytes", b->range.size);
 	add_string(o, "state", fb_memblk_state_text(b->state));
 	add_string(o, "zones", b->zones);
 	if (b->usage_known)
-		add_number(o, "used_bytes", b->used_pages * fb_kpage_size());
+		fb_json_number(o, "used_bytes", b->used_pages * fb_kpage_size());
 	return o;
 }
 
@@ -269,10 +264,10 @@ static struct json_object *image_json(const struct image_status *image)
 		add_string(o, "error", image->error);
 	if (!image->known || image->error[0] || image->kind != FB_HEADER_VALID)
 		return o;
-	add_number(o, "bytes", h->image_length);
-	add_number(o, "generation", h->origin.generation);
-	add_number(o, "written_usec", h->origin.wall_usec);
-	add_number(o, "age_usec", image->age_usec);
+	fb_json_number(o, "bytes", h->image_length);
+	fb_json_number(o, "generation", h->origin.generation);
+	fb_json_number(o, "written_usec", h->origin.wall_usec);
+	fb_json_number(o, "age_usec", image->age_usec);
 	add_string(o, "hostname", h->origin.hostname);
 	add_string(o, "release", h->origin.release);
 	return o;
@@ -286,10 +281,10 @@ static void print_json(const struct status *s)
 	for (size_t i = 0; i < s->facts.blocks.count; i++)
 		json_object_array_add(blocks, block_json(&s->facts.blocks.blocks[i]));
 	json_object_object_add(o, "region", region_json(&s->region));
-	add_number(o, "block_bytes", s->facts.blocks.block_size);
+	fb_json_number(o, "block_bytes", s->facts.blocks.block_size);
 	json_object_object_add(o, "blocks", blocks);
 	if (s->facts.usage.known)
-		add_number(o, "used_bytes", s->facts.usage.used);
+		fb_json_number(o, "used_bytes", s->facts.usage.used);
 	json_object_object_add(o, "image", image_json(&s->image));
 	if (s->restore.state != FB_LAZY_NONE)
 		json_object_object_add(o, "restore", fb_lazystatus_json(&s->restore));

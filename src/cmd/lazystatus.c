@@ -114,11 +114,6 @@ void fb_lazystatus_free(struct fb_lazystatus *status)
 	status->damaged = NULL;
 }
 
-static void add_number(struct json_object *to, const char *key, uint64_t value)
-{
-	json_object_object_add(to, key, json_object_new_uint64(value));
-}
-
 struct json_object *fb_lazystatus_json(const struct fb_lazystatus *s)
 {
 	struct json_object *o;
@@ -134,13 +129,13 @@ struct json_object *fb_lazystatus_json(const struct fb_lazystatus *s)
 	json_object_object_add(o, "from", json_object_new_string(s->from));
 	json_object_object_add(o, "image", json_object_new_string(uuid));
 	json_object_object_add(o, "consume", json_object_new_boolean(s->consume));
-	add_number(o, "files", s->files);
-	add_number(o, "files_left", s->files_left);
-	add_number(o, "bytes", s->bytes);
-	add_number(o, "bytes_left", s->bytes_left);
-	add_number(o, "bytes_per_second", s->rate);
-	add_number(o, "elapsed_usec", s->elapsed_usec);
-	add_number(o, "worker_deaths", s->deaths);
+	fb_json_number(o, "files", s->files);
+	fb_json_number(o, "files_left", s->files_left);
+	fb_json_number(o, "bytes", s->bytes);
+	fb_json_number(o, "bytes_left", s->bytes_left);
+	fb_json_number(o, "bytes_per_second", s->rate);
+	fb_json_number(o, "elapsed_usec", s->elapsed_usec);
+	fb_json_number(o, "worker_deaths", s->deaths);
 	json_object_object_add(o, "full", json_object_new_boolean(s->full));
 	json_object_object_add(o, "keeper", json_object_new_int(s->keeper));
 	json_object_object_add(o, "worker", json_object_new_int(s->worker));

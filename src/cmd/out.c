@@ -241,6 +241,11 @@ void fb_bar_end(struct fb_bar *bar)
 	bar->drawn = false;
 }
 
+void fb_json_number(struct json_object *object, const char *key, uint64_t value)
+{
+	json_object_object_add(object, key, json_object_new_uint64(value));
+}
+
 void fb_json_print(struct json_object *object)
 {
 	puts(json_object_to_json_string_ext(object, JSON_C_TO_STRING_PRETTY |

@@ -192,22 +192,17 @@ char *fb_unpack_text(const struct fb_unpack_result *result)
 			   fb_size_text((uint64_t)speed, rate));
 }
 
-static void add_number(struct json_object *to, const char *key, uint64_t value)
-{
-	json_object_object_add(to, key, json_object_new_uint64(value));
-}
-
 void fb_unpack_json(const struct fb_unpack_result *result, struct json_object *to)
 {
 	struct json_object *damaged = json_object_new_array();
 
-	add_number(to, "files", result->totals.files);
-	add_number(to, "directories", result->totals.directories);
-	add_number(to, "others", result->totals.others);
-	add_number(to, "data_bytes", result->totals.data_bytes);
-	add_number(to, "create_usec", result->create_usec);
-	add_number(to, "copy_usec", result->copy_usec);
-	add_number(to, "finish_usec", result->finish_usec);
+	fb_json_number(to, "files", result->totals.files);
+	fb_json_number(to, "directories", result->totals.directories);
+	fb_json_number(to, "others", result->totals.others);
+	fb_json_number(to, "data_bytes", result->totals.data_bytes);
+	fb_json_number(to, "create_usec", result->create_usec);
+	fb_json_number(to, "copy_usec", result->copy_usec);
+	fb_json_number(to, "finish_usec", result->finish_usec);
 	for (size_t i = 0; i < result->damaged_count; i++)
 		json_object_array_add(damaged,
 				      json_object_new_string(result->damaged[i]));
