@@ -79,6 +79,9 @@ void fb_lock_hand_over(const char *what);
  */
 int fb_interrupted(struct fb_err *err);
 
+/* Progress of work whose total is not known: no bar, only the signals. */
+extern const struct fb_progress fb_signals;
+
 /* Lines for people on stdout: not with --json or -q. */
 void fb_say(const struct fb_context *ctx, const char *fmt, ...)
 	__attribute__((format(printf, 2, 3)));

@@ -204,21 +204,12 @@ static int take_region(struct reboot *r, struct fb_err *err)
 	return rc;
 }
 
-/* How many there will be is not known: no bar, only the signals. */
-static int ask_signals(void *context, uint64_t done, uint64_t total)
-{
-	(void)context, (void)done, (void)total;
-	return fb_interrupted(NULL);
-}
-
-static const struct fb_progress signals = { ask_signals, NULL };
-
 static int copy_ahead(struct reboot *r, struct fb_err *err)
 {
 	struct fb_bar bar;
 	struct fb_progress copying =
 		fb_bar_start(&bar, r->ctx, "copying ahead", true);
-	const struct fb_precopy_options options = { &r->dirs, &r->store, &signals,
+	const struct fb_precopy_options options = { &r->dirs, &r->store, &fb_signals,
 						    &copying, 0, 0 };
 	int rc;
 
@@ -227,7 +218,7 @@ static int copy_ahead(struct reboot *r, struct fb_err *err)
 	fb_bar_end(&bar);
 	/* In the blackout nobody watches, but signals still count. */
 	if (r->precopy)
-		r->precopy->options.copying = &signals;
+		r->precopy->options.copying = &fb_signals;
 	fb_timeline_stamp(&r->stamps, FB_PHASE_PRECOPIED);
 	return fb_regionstore_interrupted(rc, err);
 }

@@ -48,6 +48,14 @@ int fb_interrupted(struct fb_err *err)
 			  sigabbrev_np(signal));
 }
 
+static int ask_signals(void *context, uint64_t done, uint64_t total)
+{
+	(void)context, (void)done, (void)total;
+	return fb_interrupted(NULL);
+}
+
+const struct fb_progress fb_signals = { ask_signals, NULL };
+
 int fb_usage(struct fb_err *err, const char *fmt, ...)
 {
 	char text[FB_ERR_TEXT_MAX];

@@ -75,24 +75,16 @@ void fb_save_dirs_free(struct fb_save_dirs *dirs)
 
 /* ---- the first half: nothing is changed -------------------------------------- */
 
-/* How many there will be is not known: no bar, only the signals. */
-static int ask_signals(void *context, uint64_t done, uint64_t total)
-{
-	(void)context, (void)done, (void)total;
-	return fb_interrupted(NULL);
-}
-
 int fb_save_prepare(const struct fb_context *ctx, const struct fb_save_dirs *dirs,
 		    uint64_t capacity, struct fb_save *save, struct fb_err *err)
 {
 	static const struct fb_state_scan empty = FB_STATE_SCAN_INIT;
-	const struct fb_progress signals = { ask_signals, NULL };
 	uint64_t started = fb_clock_usec();
 	int rc;
 
 	memset(save, 0, sizeof(*save));
 	save->scan = empty;
-	rc = fb_state_scan(dirs->dirs, dirs->count, &signals, &save->scan, err);
+	rc = fb_state_scan(dirs->dirs, dirs->count, &fb_signals, &save->scan, err);
 	if (rc)
 		return fb_regionstore_interrupted(rc, err);
 	fb_tree_count(&save->scan.tree, &save->totals);
