@@ -4,7 +4,8 @@
 # The guest's side of a VM test; POSIX shell, run by dash.  A test is a
 # script tests/vm/NAME.sh that begins with
 #
-#   # vm-kernels: 6.12 6.1        kernels to run on (default: both)
+#   # vm-kernels: 6.12 6.1        kernels to run on (default: both); fast is the
+#                                 one that kernel/build makes
 #   # vm-programs: ndctl kexec    host programs to take along, with libraries
 #   # vm-add: HOST[:GUEST] …      files to take along, relative to the repository
 #   # vm-timeout: 300             seconds until the guest is killed
