@@ -152,11 +152,8 @@ int fb_image_work_run(const struct fb_image_work *work, struct fb_err *err)
 		.lock = PTHREAD_MUTEX_INITIALIZER,
 		.err = err,
 	};
-	uint8_t digest[FB_DIGEST_SIZE];
 	uint32_t largest = 1;
 
-	/* libxxhash chooses its code at the first call: before the threads. */
-	fb_digest("", 0, digest);
 	for (size_t i = 0; i < work->job_count; i++) {
 		pool.total += (uint64_t)work->jobs[i].blocks * FB_STORE_BLOCK;
 		if (work->jobs[i].blocks > largest)

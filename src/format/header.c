@@ -8,9 +8,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <xxhash.h>
-#if defined(__x86_64__) && __has_include(<xxh_x86dispatch.h>)
-#include <xxh_x86dispatch.h> /* the same function with AVX2 or AVX-512 */
-#endif
 
 #include "base/util.h"
 #include "format/le.h"
@@ -47,9 +44,9 @@ static const char consumed_word[8] = { 'c', 'o', 'n', 's', 'u', 'm', 'e', 'd' };
 
 void fb_digest(const void *bytes, size_t size, uint8_t digest[FB_DIGEST_SIZE])
 {
-	XXH128_canonical_t canonical;
+	XXH64_canonical_t canonical;
 
-	XXH128_canonicalFromHash(&canonical, XXH3_128bits(bytes, size));
+	XXH64_canonicalFromHash(&canonical, XXH64(bytes, size, 0));
 	memcpy(digest, canonical.digest, FB_DIGEST_SIZE);
 }
 

@@ -13,7 +13,7 @@
  *      16    8  generation: one more than the image it replaced, from 1
  *      24    8  length of the image in bytes, from the start of block 0
  *      32   16  uuid of the image, also in the EROFS superblock
- *      48   32  metadata:     offset u64, length u64, XXH3-128 canonical
+ *      48   32  metadata:     offset u64, length u64, XXH64 canonical, 8 zero
  *      80   32  state table:  the same
  *     112   32  digest table: the same
  *     144   16  boot id of the machine that wrote it (binary uuid)
@@ -50,7 +50,7 @@
 #define FB_HEADER_BLOCK       4096u
 #define FB_HEADER_CONSUMED_AT 1016u
 
-#define FB_DIGEST_SIZE 16u
+#define FB_DIGEST_SIZE 8u
 
 /* A part of the image with the digest of exactly its bytes. */
 struct fb_section {
@@ -122,8 +122,10 @@ int fb_header_decode(const uint8_t *block, uint64_t store_size,
 void fb_header_mark_consumed(uint8_t *block);
 
 /*
- * The XXH3-128 of a buffer in the canonical (big-endian) form, as `xxh128sum`
- * prints it.
+ * The XXH64 (seed 0) of a buffer in the canonical (big-endian) form, as
+ * `xxh64sum` prints it. It uses no vector instructions, so that it is nearly as
+ * fast where those are slow (an emulator, a small ARM core) as where they are
+ * not.
  */
 void fb_digest(const void *bytes, size_t size, uint8_t digest[FB_DIGEST_SIZE]);
 
@@ -162,11 +164,11 @@ int fb_state_table_decode(const uint8_t *table, size_t size,
 void fb_state_entries_free(struct fb_state_entry *entries, size_t count);
 
 /*
- * Digest table: for each run of data first block u32, blocks u32, XXH3-128 of
+ * Digest table: for each run of data first block u32, blocks u32, XXH64 of
  * all their bytes, ascending, not overlapping; a run is at most 1 MiB and
  * belongs to one file.
  */
-#define FB_RUN_ENTRY_SIZE 24u
+#define FB_RUN_ENTRY_SIZE 16u
 #define FB_RUN_BLOCKS_MAX 256u
 
 struct fb_run_entry {

@@ -43,17 +43,49 @@ static struct fb_header sample(void)
 static void test_vectors(void **state)
 {
 	static const uint8_t empty[] = {
-		0x99, 0xaa, 0x06, 0xd3, 0x01, 0x47, 0x98, 0xd8,
-		0x60, 0x01, 0xc3, 0x24, 0x46, 0x8d, 0x49, 0x7f
+		0xef, 0x46, 0xdb, 0x37, 0x51, 0xd8, 0xe9, 0x99
 	};
 	uint8_t digest[FB_DIGEST_SIZE];
 
 	(void)state;
 	/* RFC 3720, B.4, and the check value of CRC-32C */
 	assert_int_equal(~fb_crc32c(~0u, "123456789", 9), 0xe3069283);
-	/* `xxh128sum </dev/null` */
+	/* `xxh64sum </dev/null` */
 	fb_digest("", 0, digest);
 	assert_memory_equal(digest, empty, sizeof(digest));
+}
+
+/*
+ * What memory does to data: bits flip, a line or a page is zero, of another
+ * place or of another time, two words change places.
+ */
+static void test_digest_detects(void **state)
+{
+	enum { SIZE = 2 * 4096 };
+	uint8_t page[SIZE], damaged[SIZE];
+	uint8_t good[FB_DIGEST_SIZE], bad[FB_DIGEST_SIZE];
+
+	(void)state;
+	for (size_t i = 0; i < SIZE; i++)
+		page[i] = (uint8_t)(i * i / 3 + i / 256);
+	fb_digest(page, SIZE, good);
+	for (size_t bit = 0; bit < SIZE * 8; bit++) {
+		page[bit / 8] ^= (uint8_t)(1u << bit % 8);
+		fb_digest(page, SIZE, bad);
+		page[bit / 8] ^= (uint8_t)(1u << bit % 8);
+		assert_memory_not_equal(good, bad, sizeof(bad));
+	}
+	for (size_t size = 8; size <= 4096; size *= 8)
+		for (size_t at = 0; at + size <= SIZE; at += size) {
+			memcpy(damaged, page, SIZE);
+			memset(damaged + at, 0, size);
+			fb_digest(damaged, SIZE, bad);
+			assert_memory_not_equal(good, bad, sizeof(bad));
+			memcpy(damaged + at, page + (at + size) % SIZE, size);
+			memcpy(damaged + (at + size) % SIZE, page + at, size);
+			fb_digest(damaged, SIZE, bad);
+			assert_memory_not_equal(good, bad, sizeof(bad));
+		}
 }
 
 static void test_round_trip(void **state)
@@ -272,13 +304,14 @@ static void test_state_names(void **state)
 static void test_runs(void **state)
 {
 	struct fb_run_entry in[] = { { 2, 256, { 9 } }, { 258, 1, { 8 } } }, *out;
-	uint8_t table[48];
+	uint8_t table[2 * FB_RUN_ENTRY_SIZE];
 	size_t count;
 
 	(void)state;
 	fb_run_encode(&in[0], table);
-	fb_run_encode(&in[1], table + 24);
-	assert_int_equal(fb_run_table_decode(table, 48, 259, &out, &count, NULL), 0);
+	fb_run_encode(&in[1], table + FB_RUN_ENTRY_SIZE);
+	assert_int_equal(
+		fb_run_table_decode(table, sizeof(table), 259, &out, &count, NULL), 0);
 	assert_int_equal(count, 2);
 	assert_memory_equal(&out[0], &in[0], sizeof(in[0]));
 	assert_memory_equal(&out[1], &in[1], sizeof(in[1]));
@@ -286,8 +319,9 @@ static void test_runs(void **state)
 	assert_int_equal(fb_run_table_decode(table, 0, 259, &out, &count, NULL), 0);
 	assert_int_equal(count, 0);
 	free(out);
-	assert_int_equal(fb_run_table_decode(table, 47, 259, &out, &count, NULL),
-			 -EBADMSG);
+	assert_int_equal(
+		fb_run_table_decode(table, sizeof(table) - 1, 259, &out, &count, NULL),
+		-EBADMSG);
 }
 
 static void test_runs_damaged(void **state)
@@ -300,7 +334,7 @@ static void test_runs_damaged(void **state)
 	};
 	struct fb_run_entry first = { 2, 256, { 9 } }, *out;
 	struct fb_err err = FB_ERR_INIT;
-	uint8_t table[48];
+	uint8_t table[2 * FB_RUN_ENTRY_SIZE];
 	size_t count;
 
 	(void)state;
@@ -308,10 +342,10 @@ static void test_runs_damaged(void **state)
 		struct fb_run_entry e = { second[i].block, second[i].blocks, { 0 } };
 
 		fb_run_encode(&first, table);
-		fb_run_encode(&e, table + 24);
-		assert_int_equal(
-			fb_run_table_decode(table, 48, 260, &out, &count, &err),
-			-EBADMSG);
+		fb_run_encode(&e, table + FB_RUN_ENTRY_SIZE);
+		assert_int_equal(fb_run_table_decode(table, sizeof(table), 260, &out,
+						     &count, &err),
+				 -EBADMSG);
 		assert_non_null(strstr(err.text, "entry 1"));
 	}
 }
@@ -320,6 +354,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_vectors),
+		cmocka_unit_test(test_digest_detects),
 		cmocka_unit_test(test_round_trip),
 		cmocka_unit_test(test_bytes),
 		cmocka_unit_test(test_fields),
