@@ -5,11 +5,31 @@ VERSION := 0.1.0
 
 all:
 
+# ---- architecture ---------------------------------------------------------
+# `make ARCH=arm64` on another machine uses Debian's cross compiler and the
+# arm64 libraries that `make ARCH=arm64 deps` installs beside the machine's own.
+NATIVE := $(patsubst aarch64,arm64,$(shell uname -m))
+ARCH ?= $(NATIVE)
+TRIPLET_arm64 := aarch64-linux-gnu
+TRIPLET_x86_64 := x86_64-linux-gnu
+TRIPLET := $(TRIPLET_$(ARCH))
+ifeq ($(TRIPLET),)
+$(error ARCH must be x86_64 or arm64, not '$(ARCH)')
+endif
+ifneq ($(ARCH),$(NATIVE))
+ifeq ($(origin CC),default)
+CC := $(TRIPLET)-gcc
+endif
+export PKG_CONFIG_LIBDIR ?= /usr/lib/$(TRIPLET)/pkgconfig:/usr/share/pkgconfig
+FOREIGN := $(ARCH)-
+endif
+
 # ---- variants -----------------------------------------------------------
-# build/<variant>/ holds everything of one variant. release is installed,
-# debug runs the unit tests, asan runs them under AddressSanitizer and UBSan.
+# build/<variant>/ (build/arm64-<variant>/ of another architecture) holds
+# everything of one variant. release is installed, debug runs the unit tests,
+# asan runs them under AddressSanitizer and UBSan.
 VARIANT ?= release
-B := build/$(VARIANT)
+B := build/$(FOREIGN)$(VARIANT)
 
 CC ?= cc
 PREFIX ?= /usr
@@ -46,7 +66,7 @@ NO_LIBS_GOALS := help clean deps demo kernel test lint uninstall
 ifneq ($(filter-out $(NO_LIBS_GOALS),$(or $(MAKECMDGOALS),all)),)
 MISSING := $(strip $(foreach p,$(PKGS),$(shell $(PKG_CONFIG) --exists $(p) || echo $(p))))
 ifneq ($(MISSING),)
-$(error missing libraries: $(MISSING); `make deps` installs what Debian has, or install the development packages)
+$(error missing libraries: $(MISSING); `make $(if $(FOREIGN),ARCH=$(ARCH) )deps` installs what Debian has, or install the development packages)
 endif
 PKG_CFLAGS := $(shell $(PKG_CONFIG) --cflags $(PKGS))
 PKG_LIBS := $(shell $(PKG_CONFIG) --libs $(PKGS))
@@ -68,12 +88,12 @@ MODULES := $(BASE:%=base/%) $(FORMAT:%=format/%) $(MACHINE:%=machine/%) \
 OBJS := $(MODULES:%=$(B)/%.o)
 
 # ---- helpers for the guests: static, one source file each ------------------
-VMTOOLS := $(sort $(patsubst tests/vm/tools/%.c,build/vmtools/%,$(wildcard tests/vm/tools/*.c)))
+VMTOOLS := $(sort $(patsubst tests/vm/tools/%.c,build/$(FOREIGN)vmtools/%,$(wildcard tests/vm/tools/*.c)))
 
 .PHONY: vmtools
 vmtools: $(VMTOOLS)
 
-build/vmtools/%: tests/vm/tools/%.c Makefile
+build/$(FOREIGN)vmtools/%: tests/vm/tools/%.c Makefile
 	$(call say,CC)
 	@mkdir -p $(@D)
 	$(Q)$(CC) -std=gnu11 $(WARN) -O2 -pthread -static -o $@ $<
@@ -124,7 +144,7 @@ test_watch_MODULES := machine/watch machine/clock base/err
 UNIT_BINS := $(UNIT_TESTS:%=$(B)/tests/unit/%)
 
 .PHONY: all
-all: $(B)/fastboot ## build the program (VARIANT=release|debug|asan|cov)
+all: $(B)/fastboot ## build the program (VARIANT=release|debug|asan|cov, ARCH=x86_64|arm64)
 
 $(B)/fastboot: $(OBJS)
 	$(call say,LD)
@@ -168,7 +188,7 @@ check-vm: all vmtools ## run the tests that boot virtual machines
 # Set-up first: the libraries must be there before make looks for them.
 .PHONY: deps
 deps: ## install the Debian packages that building and testing need
-	scripts/deps
+	scripts/deps $(if $(FOREIGN),--arch $(ARCH))
 
 .PHONY: test
 test: deps ## install what is missing, build everything, pass every test
