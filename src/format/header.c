@@ -4,7 +4,6 @@
 
 #include <errno.h>
 #include <inttypes.h>
-#include <isa-l/crc.h>
 #include <stdlib.h>
 #include <string.h>
 #include <xxhash.h>
@@ -50,10 +49,25 @@ void fb_digest(const void *bytes, size_t size, uint8_t digest[FB_DIGEST_SIZE])
 	memcpy(digest, canonical.digest, FB_DIGEST_SIZE);
 }
 
+/* Castagnoli's polynomial, reflected, for each value of four bits. */
+static const uint32_t crc_step[16] = {
+	0x00000000, 0x105ec76f, 0x20bd8ede, 0x30e349b1, 0x417b1dbc, 0x5125dad3,
+	0x61c69362, 0x7198540d, 0x82f63b78, 0x92a8fc17, 0xa24bb5a6, 0xb21572c9,
+	0xc38d26c4, 0xd3d3e1ab, 0xe330a81a, 0xf36e6f75,
+};
+
+/* Only headers of a block are summed: a table of 64 bytes is fast enough. */
 uint32_t fb_crc32c(uint32_t seed, const void *bytes, size_t size)
 {
-	/* ISA-L does not write; its prototype only lacks the const. */
-	return crc32_iscsi((unsigned char *)(uintptr_t)bytes, (int)size, seed);
+	const uint8_t *p = bytes;
+	uint32_t crc = seed;
+
+	for (size_t i = 0; i < size; i++) {
+		crc ^= p[i];
+		crc = crc >> 4 ^ crc_step[crc & 15];
+		crc = crc >> 4 ^ crc_step[crc & 15];
+	}
+	return crc;
 }
 
 static uint32_t header_crc(const uint8_t *block)
