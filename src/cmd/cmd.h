@@ -79,6 +79,12 @@ void fb_lock_hand_over(const char *what);
  */
 int fb_interrupted(struct fb_err *err);
 
+/*
+ * Say why work ended: a signal leaves only -EINTR, the reason is recorded
+ * here. Returns rc.
+ */
+int fb_interruption(int rc, struct fb_err *err);
+
 /* Progress of work whose total is not known: no bar, only the signals. */
 extern const struct fb_progress fb_signals;
 

@@ -377,7 +377,7 @@ static int verify(const struct fb_context *ctx, const struct fb_image *image,
 
 	(void)o;
 	fb_bar_end(&v.bar);
-	rc = fb_regionstore_interrupted(rc, err);
+	rc = fb_interruption(rc, err);
 	if (!rc || v.found.damaged_count)
 		report_verification(ctx, &v);
 	if (rc == -EBADMSG)

@@ -220,7 +220,7 @@ static int copy_ahead(struct reboot *r, struct fb_err *err)
 	if (r->precopy)
 		r->precopy->options.copying = &fb_signals;
 	fb_timeline_stamp(&r->stamps, FB_PHASE_PRECOPIED);
-	return fb_regionstore_interrupted(rc, err);
+	return fb_interruption(rc, err);
 }
 
 /* ---- the blackout ---------------------------------------------------------- */
@@ -254,7 +254,7 @@ static int save_changes(struct reboot *r, struct fb_err *err)
 	if (!rc)
 		rc = fb_interrupted(err);
 	if (rc)
-		return fb_regionstore_interrupted(rc, err);
+		return fb_interruption(rc, err);
 	fb_timeline_stamp(&r->stamps, FB_PHASE_COPIED);
 	r->image_size = p->save.plan.size;
 	rc = fb_save_commit(r->ctx, &r->store, &p->save, p->generation, &r->stamps, err);

@@ -48,6 +48,15 @@ int fb_interrupted(struct fb_err *err)
 			  sigabbrev_np(signal));
 }
 
+int fb_interruption(int rc, struct fb_err *err)
+{
+	struct fb_err why = FB_ERR_INIT;
+
+	if (rc == -EINTR && fb_interrupted(&why))
+		*err = why;
+	return rc;
+}
+
 static int ask_signals(void *context, uint64_t done, uint64_t total)
 {
 	(void)context, (void)done, (void)total;

@@ -75,12 +75,3 @@ int fb_regionstore_open_image(const struct fb_context *ctx, const char *file,
 	}
 	return rc;
 }
-
-int fb_regionstore_interrupted(int rc, struct fb_err *err)
-{
-	struct fb_err why = FB_ERR_INIT;
-
-	if (rc == -EINTR && fb_interrupted(&why))
-		*err = why;
-	return rc;
-}

@@ -32,10 +32,4 @@ int fb_regionstore_open_image(const struct fb_context *ctx, const char *file,
 			      bool writable, struct fb_store *store,
 			      struct fb_err *err);
 
-/*
- * Say why work ended: a signal leaves only -EINTR, the reason is recorded
- * here. Returns rc.
- */
-int fb_regionstore_interrupted(int rc, struct fb_err *err);
-
 #endif

@@ -86,7 +86,7 @@ int fb_save_prepare(const struct fb_context *ctx, const struct fb_save_dirs *dir
 	save->scan = empty;
 	rc = fb_state_scan(dirs->dirs, dirs->count, &fb_signals, &save->scan, err);
 	if (rc)
-		return fb_regionstore_interrupted(rc, err);
+		return fb_interruption(rc, err);
 	fb_tree_count(&save->scan.tree, &save->totals);
 	rc = fb_image_plan_make(&save->scan.tree, capacity, &save->plan, err);
 	if (rc)
@@ -254,7 +254,7 @@ int fb_save_write(const struct fb_context *ctx, const struct fb_store *store,
 	if (!rc)
 		rc = fb_interrupted(err);
 	if (rc)
-		return fb_regionstore_interrupted(rc, err);
+		return fb_interruption(rc, err);
 	copied = fb_clock_usec();
 	rc = fb_save_commit(ctx, store, save, generation, stamps, err);
 	if (rc)

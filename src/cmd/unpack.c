@@ -9,7 +9,6 @@
 #include <sys/stat.h>
 
 #include "base/util.h"
-#include "cmd/regionstore.h"
 #include "engine/state.h"
 #include "machine/clock.h"
 
@@ -154,7 +153,7 @@ int fb_unpack(const struct fb_context *ctx, const struct fb_image *image,
 	result->create_usec = fb_clock_usec() - started;
 	rc = complete(ctx, &w, label, err);
 	if (rc) {
-		rc = fb_regionstore_interrupted(rc, err);
+		rc = fb_interruption(rc, err);
 		fb_state_undo(w.restore, err);
 	} else {
 		count_made(image, w.restore, result);
