@@ -82,7 +82,8 @@ ENGINE := carve hotplug image_plan image_read image_replan image_work \
 	state_restore state_scan timeline
 CMD := cmd_check cmd_hotadd cmd_hotremove cmd_image cmd_load cmd_plan \
 	cmd_reboot cmd_restore cmd_save cmd_status config hotplug \
-	lazyrestore lazystatus load main out precopy regionstore save unpack
+	lazyrestore lazystatus load main out precopy regionstore restore save \
+	unpack
 MODULES := $(BASE:%=base/%) $(FORMAT:%=format/%) $(MACHINE:%=machine/%) \
 	$(ENGINE:%=engine/%) $(CMD:%=cmd/%)
 OBJS := $(MODULES:%=$(B)/%.o)

@@ -22,7 +22,7 @@
 
 /* Everything of the process that fills. */
 struct filler {
-	const struct fb_lazyrestore *job;
+	const struct fb_restore *job;
 	struct fb_lazy *lazy;
 	struct fb_state_restore *restore; /* NULL: one that goes on */
 	uint8_t *how;			  /* by inode: enum how */
@@ -251,7 +251,7 @@ static int stand(struct filler *f, size_t capacity, struct fb_err *err)
 
 static int make_tree(struct filler *f, size_t capacity, struct fb_err *err)
 {
-	const struct fb_lazyrestore *job = f->job;
+	const struct fb_restore *job = f->job;
 	int rc = 0;
 
 	for (size_t i = 0; i < job->count && !rc; i++)
@@ -340,7 +340,7 @@ static char *top_of(const char *state)
 
 static int go_on(struct filler *f, struct fb_err *err)
 {
-	const struct fb_lazyrestore *job = f->job;
+	const struct fb_restore *job = f->job;
 	struct fb_lazy_progress progress;
 	int rc = 0;
 
@@ -468,7 +468,7 @@ static void on_tick(void *context, const struct fb_lazy_progress *progress)
 /* All is filled: the last word in the log and in the status. */
 static void conclude(struct filler *f)
 {
-	const struct fb_lazyrestore *job = f->job;
+	const struct fb_restore *job = f->job;
 	struct fb_lazy_progress progress;
 	struct fb_err err = FB_ERR_INIT;
 	bool damaged;
@@ -550,7 +550,7 @@ static int prepare(struct filler *f, bool *resumed, struct fb_err *err)
 	return fb_lazystatus_write(&f->status, err);
 }
 
-static void run_filler(const struct fb_lazyrestore *job, int to)
+static void run_filler(const struct fb_restore *job, int to)
 {
 	struct filler f = { .job = job, .log = -1, .started_usec = fb_clock_usec() };
 	const struct fb_lazy_work work = {
@@ -563,14 +563,14 @@ static void run_filler(const struct fb_lazyrestore *job, int to)
 	struct fb_lazy_progress progress;
 
 	f.status.state = FB_LAZY_FILLING;
-	f.status.consume = job->consume;
+	f.status.consume = fb_restore_consumes(job);
 	f.status.damaged = json_object_new_array();
 	memcpy(f.status.image, job->image->header.origin.uuid, sizeof(f.status.image));
 	snprintf(f.status.from, sizeof(f.status.from), "%s", job->image->store->name);
 	m.rc = prepare(&f, &m.result.resumed, &m.err);
 	if (!m.rc) {
 		spare_from_oom();
-		if (job->locked)
+		if (job->region)
 			fb_lock_hand_over(
 				"a lazy restore, `fastboot status` shows what "
 				"is left");
@@ -608,8 +608,8 @@ static int wait_for(int from, pid_t child, struct message *m, struct fb_err *err
 	return m->rc;
 }
 
-int fb_lazyrestore(const struct fb_lazyrestore *job,
-		   struct fb_lazyrestore_result *result, struct fb_err *err)
+int fb_lazyrestore(const struct fb_restore *job, struct fb_lazyrestore_result *result,
+		   struct fb_err *err)
 {
 	struct message m;
 	pid_t child;

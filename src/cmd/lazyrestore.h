@@ -11,18 +11,7 @@
 #include <stdint.h>
 
 #include "base/err.h"
-#include "cmd/cmd.h"
-#include "engine/image.h"
-
-struct fb_lazyrestore {
-	const struct fb_context *ctx;
-	const struct fb_image *image;
-	const size_t *states; /* which of the image's */
-	const uint32_t *inodes; /* their inodes */
-	size_t count;
-	bool locked;  /* the caller holds fb_lock() */
-	bool consume; /* mark the image in the end, when nothing is damaged */
-};
+#include "cmd/restore.h"
 
 struct fb_lazyrestore_result {
 	bool resumed; /* one that was killed goes on */
@@ -39,7 +28,7 @@ struct fb_lazyrestore_result {
  * not on a tmpfs; errors of fb_state_create() and fb_state_finish(), with
  * nothing left behind.
  */
-int fb_lazyrestore(const struct fb_lazyrestore *job,
-		   struct fb_lazyrestore_result *result, struct fb_err *err);
+int fb_lazyrestore(const struct fb_restore *job, struct fb_lazyrestore_result *result,
+		   struct fb_err *err);
 
 #endif

@@ -8,7 +8,6 @@
 #include <time.h>
 
 #include "base/util.h"
-#include "cmd/regionstore.h"
 #include "machine/clock.h"
 
 /* ---- which directories ----------------------------------------------------- */

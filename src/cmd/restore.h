@@ -1,0 +1,69 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * restore - an image's states back to their directories, for `fastboot
+ * restore` and fastboot-init: which states, the work, what becomes of the
+ * image.
+ *
+ *	struct fb_restore job = { .ctx = ctx, .image = &image, .region = true };
+ *
+ *	fb_restore_check(&image, err);
+ *	fb_restore_choose(&job, dirs, dir_count, err);
+ *	fb_restore_eager(&job, &eager, err) or fb_lazyrestore(&job, &lazy, err);
+ *	fb_restore_free(&job);
+ */
+#ifndef FB_CMD_RESTORE_H
+#define FB_CMD_RESTORE_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/err.h"
+#include "cmd/cmd.h"
+#include "cmd/unpack.h"
+#include "engine/image.h"
+
+struct fb_restore {
+	const struct fb_context *ctx;
+	const struct fb_image *image;
+	bool region; /* the image is in the region: fb_lock() is held, and it is
+			marked as used when all of it is back */
+	/* fb_restore_choose(): which of the image's states, and their inodes. */
+	size_t *states;
+	uint32_t *inodes;
+	size_t count;
+};
+
+/* An image that was marked as used: -EALREADY with FB_EXIT_NO_IMAGE. */
+int fb_restore_check(const struct fb_image *image, struct fb_err *err);
+
+/*
+ * The states of these directories, all where `count` is 0. -ENOENT names those
+ * that there are; -ENOMEM. Free in any case.
+ */
+int fb_restore_choose(struct fb_restore *job, char *const *dirs, size_t count,
+		      struct fb_err *err);
+void fb_restore_free(struct fb_restore *job);
+
+/* Has the job all states, and the image a place to be marked as used? */
+bool fb_restore_consumes(const struct fb_restore *job);
+
+struct fb_restore_result {
+	struct fb_unpack_result unpacked;
+	bool consumed; /* the image was marked as used */
+};
+
+/*
+ * Copy everything. Damaged files are withheld, the image is kept then and
+ * that is no failure (fb_restore_damaged()). Errors of fb_unpack();
+ * FB_EXIT_UNDO where the image cannot be marked. Free the result in any case.
+ */
+int fb_restore_eager(const struct fb_restore *job, struct fb_restore_result *result,
+		     struct fb_err *err);
+void fb_restore_result_free(struct fb_restore_result *result);
+
+/* 0, or -EBADMSG with FB_EXIT_UNDO where files were withheld. */
+int fb_restore_damaged(const struct fb_restore *job,
+		       const struct fb_restore_result *result, struct fb_err *err);
+
+#endif
