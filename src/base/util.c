@@ -178,6 +178,47 @@ char *fb_escape(const char *bytes, size_t length)
 	return out;
 }
 
+/* Is there a dash before byte i? */
+static bool uuid_dash(size_t i)
+{
+	return i == 4 || i == 6 || i == 8 || i == 10;
+}
+
+void fb_uuid_text(const uint8_t uuid[16], char text[FB_UUID_TEXT_SIZE])
+{
+	for (size_t i = 0; i < 16; i++)
+		text += sprintf(text, "%s%02x", uuid_dash(i) ? "-" : "", uuid[i]);
+}
+
+static int hex_digit(char c)
+{
+	if (c >= '0' && c <= '9')
+		return c - '0';
+	return c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
+}
+
+int fb_uuid_parse(const char *text, uint8_t uuid[16])
+{
+	uint8_t bytes[16];
+
+	for (size_t i = 0; i < 16; i++) {
+		int high, low;
+
+		if (uuid_dash(i) && *text++ != '-')
+			return -EINVAL;
+		high = hex_digit(text[0]);
+		low = high < 0 ? -1 : hex_digit(text[1]);
+		if (low < 0)
+			return -EINVAL;
+		bytes[i] = (uint8_t)(high << 4 | low);
+		text += 2;
+	}
+	if (*text)
+		return -EINVAL;
+	memcpy(uuid, bytes, sizeof(bytes));
+	return 0;
+}
+
 char *fb_asprintf(const char *fmt, ...)
 {
 	va_list ap;

@@ -135,6 +135,14 @@ char *fb_size_text(uint64_t bytes, char buf[FB_SIZE_TEXT_MAX]);
  */
 char *fb_escape(const char *bytes, size_t length);
 
+/* A uuid's 16 bytes as text with dashes, lower case, and a NUL. */
+#define FB_UUID_TEXT_SIZE 37
+
+void fb_uuid_text(const uint8_t uuid[16], char text[FB_UUID_TEXT_SIZE]);
+
+/* The other way: only 36 characters of that form. -EINVAL. */
+int fb_uuid_parse(const char *text, uint8_t uuid[16]);
+
 /* printf to a new string: malloc'ed, NULL when memory is out. */
 char *fb_asprintf(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
 

@@ -33,15 +33,6 @@ struct verb {
 
 /* ---- show ----------------------------------------------------------------------- */
 
-static void uuid_text(const uint8_t uuid[16], char text[37])
-{
-	for (int i = 0; i < 16; i++) {
-		bool dash = i == 4 || i == 6 || i == 8 || i == 10;
-
-		text += sprintf(text, "%s%02x", dash ? "-" : "", uuid[i]);
-	}
-}
-
 static uint64_t age_seconds(uint64_t wall_usec)
 {
 	uint64_t now = (uint64_t)time(NULL), then = wall_usec / 1000000;
@@ -80,7 +71,7 @@ static void show_text(const struct fb_context *ctx, const struct fb_image *image
 
 	fb_tree_count(&image->tree, &t);
 	time_text(origin->wall_usec, when, sizeof(when));
-	uuid_text(origin->boot_id, boot);
+	fb_uuid_text(origin->boot_id, boot);
 	fb_say(ctx, "%-11s %s", "image in", image->store->name);
 	fb_say(ctx, "%-11s %s", "status",
 	       image->header.consumed ? "committed, already restored"
@@ -136,10 +127,10 @@ static void show_json(const struct fb_image *image)
 	const struct fb_origin *origin = &image->header.origin;
 	struct json_object *o = json_object_new_object();
 	struct fb_tree_totals t;
-	char boot[37];
+	char boot[FB_UUID_TEXT_SIZE];
 
 	fb_tree_count(&image->tree, &t);
-	uuid_text(origin->boot_id, boot);
+	fb_uuid_text(origin->boot_id, boot);
 	put_text(o, "image", image->store->name);
 	json_object_object_add(o, "consumed",
 			       json_object_new_boolean(image->header.consumed));

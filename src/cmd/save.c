@@ -152,31 +152,6 @@ int fb_save_replaceable(const struct fb_store *store, struct fb_err *err)
 
 /* ---- the second half ------------------------------------------------------------- */
 
-static int hex_digit(char c)
-{
-	if (c >= '0' && c <= '9')
-		return c - '0';
-	return c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
-}
-
-/* "3f2504e0-4f89-..." to 16 bytes; what is no uuid stays zero. */
-static void parse_uuid(const char *text, uint8_t uuid[16])
-{
-	uint8_t bytes[16] = { 0 };
-	size_t digits = 0;
-
-	for (; *text && digits < 32; text++) {
-		int d = hex_digit(*text);
-
-		if (d < 0)
-			continue;
-		bytes[digits / 2] = (uint8_t)(bytes[digits / 2] << 4 | d);
-		digits++;
-	}
-	if (digits == 32)
-		memcpy(uuid, bytes, sizeof(bytes));
-}
-
 static void copy_text(char *to, size_t size, const char *from)
 {
 	size_t n = strlen(from);
@@ -200,7 +175,7 @@ static void origin_fill(const struct fb_context *ctx, const struct fb_origin *st
 		*origin = *stamps;
 	if (!fb_sys_attr_read(&ctx->sys, "/proc/sys/kernel/random/boot_id", boot_id,
 			      sizeof(boot_id), NULL))
-		parse_uuid(boot_id, origin->boot_id);
+		fb_uuid_parse(boot_id, origin->boot_id);
 	if (!origin->counter_hz)
 		origin->counter_hz = fb_clock_frequency();
 	clock_gettime(CLOCK_REALTIME, &now);

@@ -151,6 +151,30 @@ static void arrays_grow_and_keep_their_content(void **state)
 	free(array);
 }
 
+static void uuids_have_one_form(void **state)
+{
+	static const char good[] = "3f2504e0-4f89-41d3-9a0c-0305e82c3301";
+	static const char *const bad[] = {
+		"", "3f2504e0", "3f2504e04f8941d39a0c0305e82c3301",
+		"3f2504e0-4f89-41d3-9a0c-0305e82c330",
+		"3f2504e0-4f89-41d3-9a0c-0305e82c33011",
+		"3F2504e0-4f89-41d3-9a0c-0305e82c3301",
+		"3f2504e0-4f89-41d3-9a0c0-305e82c3301",
+	};
+	uint8_t uuid[16], none[16] = { 0 }, zero[16] = { 0 };
+	char text[FB_UUID_TEXT_SIZE];
+
+	(void)state;
+	assert_int_equal(fb_uuid_parse(good, uuid), 0);
+	assert_int_equal(uuid[0], 0x3f);
+	assert_int_equal(uuid[15], 0x01);
+	fb_uuid_text(uuid, text);
+	assert_string_equal(text, good);
+	for (size_t i = 0; i < FB_ARRAY_SIZE(bad); i++)
+		assert_int_equal(fb_uuid_parse(bad[i], none), -EINVAL);
+	assert_memory_equal(none, zero, 16);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -160,6 +184,7 @@ int main(void)
 		cmocka_unit_test(size_text_is_exact_or_one_decimal),
 		cmocka_unit_test(escape_leaves_only_printable_ascii),
 		cmocka_unit_test(overflow_is_seen),
+		cmocka_unit_test(uuids_have_one_form),
 		cmocka_unit_test(arrays_grow_and_keep_their_content),
 	};
 
