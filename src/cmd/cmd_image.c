@@ -66,7 +66,8 @@ static void say_states(const struct fb_context *ctx, const struct fb_tree *tree)
 static void show_text(const struct fb_context *ctx, const struct fb_image *image)
 {
 	const struct fb_origin *origin = &image->header.origin;
-	char size[FB_SIZE_TEXT_MAX], room[FB_SIZE_TEXT_MAX], when[64], boot[37];
+	char size[FB_SIZE_TEXT_MAX], room[FB_SIZE_TEXT_MAX], when[64];
+	char boot[FB_UUID_TEXT_SIZE];
 	struct fb_tree_totals t;
 
 	fb_tree_count(&image->tree, &t);

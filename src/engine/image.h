@@ -294,6 +294,13 @@ int fb_image_verify(const struct fb_image *image,
  */
 int fb_image_mark_consumed(const struct fb_store *store, struct fb_err *err);
 
+/*
+ * The same with the word that says when the kexec began, in microseconds after
+ * the header's last time stamp: the last thing that `reboot` writes.
+ */
+int fb_image_mark_left(const struct fb_store *store, uint32_t left_usec,
+		       struct fb_err *err);
+
 /* ---- what is in a store --------------------------------------------------- */
 
 enum fb_image_kind {

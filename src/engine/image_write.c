@@ -419,10 +419,10 @@ int fb_image_write(const struct fb_store *store, const struct fb_tree *tree,
 
 /* ---- consumed ------------------------------------------------------------------ */
 
-int fb_image_mark_consumed(const struct fb_store *store, struct fb_err *err)
+/* Block 0 of a valid image. */
+static int read_header(const struct fb_store *store, uint8_t *block,
+		       struct fb_header *header, struct fb_err *err)
 {
-	fb_autofree uint8_t *block = fb_image_buffer(BLOCK);
-	struct fb_header header;
 	int ret;
 
 	if (!block)
@@ -433,14 +433,39 @@ int fb_image_mark_consumed(const struct fb_store *store, struct fb_err *err)
 	ret = store->ops->read(store, block, BLOCK, 0, err);
 	if (ret)
 		return ret;
-	ret = fb_header_decode(block, store->size, &header, err);
-	if (ret)
-		return fb_err_prefix(err, "%s", store->name);
-	if (header.consumed)
-		return 0;
+	ret = fb_header_decode(block, store->size, header, err);
+	return ret ? fb_err_prefix(err, "%s", store->name) : 0;
+}
+
+static int write_block(const struct fb_store *store, const uint8_t *block,
+		       struct fb_err *err)
+{
+	int ret = store->ops->write(store, block, BLOCK, 0, err);
+
+	return ret ? ret : store->ops->flush(store, err);
+}
+
+int fb_image_mark_consumed(const struct fb_store *store, struct fb_err *err)
+{
+	fb_autofree uint8_t *block = fb_image_buffer(BLOCK);
+	struct fb_header header;
+	int ret = read_header(store, block, &header, err);
+
+	if (ret || header.consumed)
+		return ret;
 	fb_header_mark_consumed(block);
-	ret = store->ops->write(store, block, BLOCK, 0, err);
-	if (!ret)
-		ret = store->ops->flush(store, err);
-	return ret;
+	return write_block(store, block, err);
+}
+
+int fb_image_mark_left(const struct fb_store *store, uint32_t left_usec,
+		       struct fb_err *err)
+{
+	fb_autofree uint8_t *block = fb_image_buffer(BLOCK);
+	struct fb_header header;
+	int ret = read_header(store, block, &header, err);
+
+	if (ret)
+		return ret;
+	fb_header_mark_left(block, left_usec);
+	return write_block(store, block, err);
 }

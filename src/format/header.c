@@ -32,6 +32,7 @@ enum {
 	AT_HOSTNAME = 648,
 	AT_MACHINE = 728,
 	AT_CRC = 1008,
+	AT_LEFT = FB_HEADER_LEFT_AT,
 	AT_CONSUMED = FB_HEADER_CONSUMED_AT,
 };
 
@@ -155,6 +156,7 @@ void fb_header_encode(const struct fb_header *header, uint8_t *block)
 	put_section(block + AT_DIGESTS, &header->digests);
 	put_origin(block, &header->origin);
 	fb_put_le32(block + AT_CRC, header_crc(block));
+	fb_header_mark_left(block, header->left_usec);
 	if (header->consumed)
 		fb_header_mark_consumed(block);
 }
@@ -162,6 +164,11 @@ void fb_header_encode(const struct fb_header *header, uint8_t *block)
 void fb_header_mark_consumed(uint8_t *block)
 {
 	memcpy(block + AT_CONSUMED, consumed_word, sizeof(consumed_word));
+}
+
+void fb_header_mark_left(uint8_t *block, uint32_t left_usec)
+{
+	fb_put_le32(block + AT_LEFT, left_usec);
 }
 
 enum fb_header_kind fb_header_classify(const uint8_t *block)
@@ -277,6 +284,7 @@ int fb_header_decode(const uint8_t *block, uint64_t store_size,
 	get_section(block + AT_META, &h.meta);
 	get_section(block + AT_STATES, &h.states);
 	get_section(block + AT_DIGESTS, &h.digests);
+	h.left_usec = fb_le32(block + AT_LEFT);
 	h.consumed = !memcmp(block + AT_CONSUMED, consumed_word, sizeof(consumed_word));
 	if (fb_le32(block + AT_STAMP_COUNT) > FB_HEADER_PHASES)
 		return fb_err_exit(err, FB_EXIT_NO_IMAGE, EBADMSG,

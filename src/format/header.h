@@ -27,12 +27,13 @@
  *     728   32  machine (uname -m), the same
  *     760  248  zero
  *    1008    4  CRC32C of bytes 0..1007 (as iSCSI: initial ~0, inverted)
- *    1012    4  zero
+ *    1012    4  left: microseconds from the last time stamp to the kexec, 0 not
+ *             known
  *    1016    8  consumed: "consumed" in ASCII, or anything else: not
  *
- * `consumed` is one aligned word outside the checksum: marking rewrites block
- * 0 with that word as the only difference, so a write that tears leaves the
- * image as it was or marked, never invalid.
+ * `left` and `consumed` are aligned words outside the checksum: each is set by
+ * rewriting block 0 with that word as the only difference, so a write that
+ * tears leaves the image as it was or marked, never invalid.
  */
 #ifndef FB_FORMAT_HEADER_H
 #define FB_FORMAT_HEADER_H
@@ -48,6 +49,7 @@
 #define FB_HEADER_VERSION     1u
 #define FB_HEADER_PHASES      24u
 #define FB_HEADER_BLOCK       4096u
+#define FB_HEADER_LEFT_AT     1012u
 #define FB_HEADER_CONSUMED_AT 1016u
 
 #define FB_DIGEST_SIZE 8u
@@ -86,6 +88,7 @@ struct fb_header {
 	uint64_t image_length;
 	struct fb_section meta, states, digests;
 	struct fb_origin origin;
+	uint32_t left_usec; /* from the last stamp to the kexec; 0 not known */
 	bool consumed;
 };
 
@@ -118,8 +121,9 @@ enum fb_header_kind fb_header_classify(const uint8_t *block);
 int fb_header_decode(const uint8_t *block, uint64_t store_size,
 		     struct fb_header *header, struct fb_err *err);
 
-/* Set the consumed word in a block 0. */
+/* Set the consumed word, or the one with the time of the kexec, in a block 0. */
 void fb_header_mark_consumed(uint8_t *block);
+void fb_header_mark_left(uint8_t *block, uint32_t left_usec);
 
 /*
  * The XXH64 (seed 0) of a buffer in the canonical (big-endian) form, as

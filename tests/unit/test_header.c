@@ -106,8 +106,10 @@ static void test_round_trip(void **state)
 	assert_int_equal(got.origin.stamps[23].counter, 23 * 1000003);
 	assert_int_equal(strlen(got.origin.release), sizeof(got.origin.release) - 1);
 	fb_header_mark_consumed(block);
+	fb_header_mark_left(block, 1234567);
 	assert_int_equal(fb_header_decode(block, STORE_SIZE, &got, &err), 0);
 	assert_true(got.consumed);
+	assert_int_equal(got.left_usec, 1234567);
 	fb_header_encode(&got, again);
 	assert_memory_equal(block, again, sizeof(block));
 }
@@ -143,6 +145,8 @@ static void test_bytes(void **state)
 		assert_int_equal(block[i], 0);
 	fb_header_mark_consumed(block);
 	assert_memory_equal(block + 1016, "consumed", 8);
+	fb_header_mark_left(block, 0x01020304);
+	assert_memory_equal(block + 1012, "\4\3\2\1consumed", 12);
 }
 
 static void reseal(uint8_t *block)
@@ -201,7 +205,7 @@ static void test_fields(void **state)
 	}
 }
 
-/* Any flipped bit is noticed but in the consumed word and the zeros at it. */
+/* Any flipped bit is noticed but in the two words outside the checksum. */
 static void test_flips(void **state)
 {
 	struct fb_header h = sample(), got;

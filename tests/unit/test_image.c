@@ -500,7 +500,7 @@ static void test_damaged_metadata(void **state)
 			refused++;
 			assert_int_equal(err.status, FB_EXIT_NO_IMAGE);
 		} else {
-			/* the consumed word, padding behind the tables */
+			/* the words outside, padding behind the tables */
 			assert_true((at >= 1012 && at < 1024) ||
 				    at >= meta + f.plan.layout.size);
 			fb_image_close(&image);
@@ -773,6 +773,40 @@ static void test_mark_consumed(void **state)
 	assert_ok(fb_image_mark_consumed(&m.store, &err), &err);
 	assert_ok(fb_image_mark_consumed(&m.store, &err), &err);
 	assert_ok(fb_image_open(&m.store, &image, &err), &err);
+	assert_true(image.header.consumed);
+	fb_image_close(&image);
+	fixture_free(&f);
+	fb_store_close(&m.store);
+}
+
+/* A torn one: still the image, whatever the time says; and not consumed. */
+static void test_mark_left(void **state)
+{
+	struct fb_err err = FB_ERR_INIT;
+	struct memory_store m;
+	struct fb_image image;
+	struct fixture f;
+
+	(void)state;
+	memory_store_make(&m, STORE_SIZE, 0);
+	assert_int_equal(fb_image_mark_left(&m.store, 1, &err), -ENODATA);
+	assert_int_equal(err.status, FB_EXIT_NO_IMAGE);
+	fixture_make(&f, some_files, 1, m.store.size);
+	assert_ok(fixture_write(&f, &m.store, 0, &err), &err);
+	for (uint32_t seed = 1; seed <= 20; seed++) {
+		m.operations = 0;
+		m.cut_at = 1;
+		m.seed = seed * 2654435761u;
+		assert_int_equal(fb_image_mark_left(&m.store, 0x01020304, &err), -EIO);
+		memory_store_reboot(&m);
+		check_image(&m.store, &f, 1);
+		memset(m.bytes + FB_HEADER_LEFT_AT, 0, 4);
+		memset(m.durable + FB_HEADER_LEFT_AT, 0, 4);
+	}
+	assert_ok(fb_image_mark_left(&m.store, 12345, &err), &err);
+	assert_ok(fb_image_mark_consumed(&m.store, &err), &err);
+	assert_ok(fb_image_open(&m.store, &image, &err), &err);
+	assert_int_equal(image.header.left_usec, 12345);
 	assert_true(image.header.consumed);
 	fb_image_close(&image);
 	fixture_free(&f);
@@ -1113,6 +1147,7 @@ int main(int argc, char **argv)
 		cmocka_unit_test(test_read_parts),
 		cmocka_unit_test(test_power_cut),
 		cmocka_unit_test(test_mark_consumed),
+		cmocka_unit_test(test_mark_left),
 		cmocka_unit_test(test_identify),
 		cmocka_unit_test(test_erofs_utils),
 		cmocka_unit_test(test_kernel_mount),
