@@ -75,11 +75,11 @@ endif
 # ---- sources: explicit and sorted, a layer each --------------------------
 BASE := err facts range tree util
 FORMAT := cmdline erofs erofs_decode header
-MACHINE := clock fwmap hook iomem kconfig kexec kpage lease memblk modules \
+MACHINE := clock fwmap hook iomem kconfig kexec kmsg kpage lease memblk modules \
 	namespace plan store sys watch
 ENGINE := carve hotplug image_plan image_read image_replan image_work \
 	image_write lazy lazy_fill lazy_gate region state_match state_path \
-	state_restore state_scan timeline
+	state_restore state_scan timeline timeline_file
 CMD := cmd_check cmd_hotadd cmd_hotremove cmd_image cmd_load cmd_plan \
 	cmd_reboot cmd_restore cmd_save cmd_status config hotplug \
 	lazyrestore lazystatus load main out precopy regionstore restore save \
@@ -101,7 +101,7 @@ build/$(FOREIGN)vmtools/%: tests/vm/tools/%.c Makefile
 
 # ---- unit tests: each names the modules it links --------------------------
 UNIT_TESTS := test_carve test_clock test_cmdline test_erofs test_err \
-	test_header test_hook test_hotplug test_image test_kexec test_lazy \
+	test_header test_hook test_hotplug test_image test_kexec test_kmsg test_lazy \
 	test_lease test_memblk test_plan test_precopy test_range test_region \
 	test_replan test_state test_sys test_timeline test_tree test_util \
 	test_watch
@@ -122,6 +122,7 @@ test_image_MODULES := engine/image_plan engine/image_read \
 	format/erofs_decode format/header machine/store base/err base/tree base/util
 test_kexec_MODULES := machine/kexec machine/iomem machine/sys base/err \
 	base/facts base/range base/util
+test_kmsg_MODULES := machine/kmsg machine/clock base/util
 test_lease_MODULES := base/err base/util machine/lease
 test_lazy_MODULES := base/err base/util engine/lazy engine/lazy_fill \
 	engine/lazy_gate
@@ -138,7 +139,8 @@ test_replan_MODULES = $(test_image_MODULES)
 test_state_MODULES := engine/state_match engine/state_path \
 	engine/state_restore engine/state_scan base/err base/tree base/util
 test_sys_MODULES := machine/sys base/err base/util
-test_timeline_MODULES := engine/timeline machine/clock
+test_timeline_MODULES := engine/timeline engine/timeline_file machine/clock \
+	machine/kmsg machine/sys base/err base/util
 test_tree_MODULES := base/tree base/util
 test_util_MODULES := base/util
 test_watch_MODULES := machine/watch machine/clock base/err

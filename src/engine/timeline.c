@@ -30,6 +30,26 @@ const char *fb_phase_text(unsigned int phase)
 		return "copy ahead";
 	case FB_PHASE_COPIED:
 		return "copy what changed";
+	case FB_PHASE_LEFT:
+		return "commit and sync";
+	case FB_PHASE_KERNEL:
+		return "kexec";
+	case FB_PHASE_INIT:
+		return "kernel";
+	case FB_PHASE_RESTORING:
+		return "other programs";
+	case FB_PHASE_FOUND:
+		return "find the image";
+	case FB_PHASE_VISIBLE:
+		return "restore";
+	case FB_PHASE_DRAINED:
+		return "fill the files";
+	case FB_PHASE_CONSUMED:
+		return "mark the image";
+	case FB_PHASE_HOTADDING:
+		return "until the hot-add";
+	case FB_PHASE_HOTADDED:
+		return "hot-add";
 	}
 	return "unknown";
 }

@@ -25,9 +25,21 @@ enum fb_phase {
 	FB_PHASE_PRECOPIED = 10, /* copied while the applications run: before
 				    FB_PHASE_BLACKOUT */
 	FB_PHASE_COPIED = 11,	 /* what changed since: before _COMMITTED */
+	/* In no header: what happens under the next kernel. */
+	FB_PHASE_KERNEL = 12,	 /* the next kernel's own clock begins */
+	FB_PHASE_INIT = 13,	 /* its first program starts */
+	FB_PHASE_FOUND = 14,	 /* region and image found, metadata verified */
+	FB_PHASE_VISIBLE = 15,	 /* the state stands: the blackout ends */
+	FB_PHASE_DRAINED = 16,	 /* every file is filled */
+	FB_PHASE_CONSUMED = 17,	 /* the image is marked as used */
+	FB_PHASE_HOTADDED = 18,	 /* the region is System RAM again */
+	FB_PHASE_LEFT = 19,	 /* right before reboot(2) starts the next kernel;
+				    in the header as a word of its own */
+	FB_PHASE_RESTORING = 20, /* the restore begins: before _FOUND */
+	FB_PHASE_HOTADDING = 21, /* the hot-add begins: before _HOTADDED */
 };
 
-/* "load next kernel": what was done from the stamp before to this one. */
+/* "load the next kernel": what was done from the stamp before to this one. */
 const char *fb_phase_text(unsigned int phase);
 
 /*
