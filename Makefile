@@ -75,8 +75,8 @@ endif
 # ---- sources: explicit and sorted, a layer each --------------------------
 BASE := err facts range tree util
 FORMAT := cmdline erofs erofs_decode header
-MACHINE := clock fwmap hook iomem kconfig kexec kmsg kpage lease memblk modules \
-	namespace plan store sys watch
+MACHINE := clock fwmap hook iomem kconfig kexec kexec_method kexec_tools kmsg kpage \
+	lease memblk modules namespace plan run store sys watch
 ENGINE := carve hotplug image_plan image_read image_replan image_work \
 	image_write lazy lazy_fill lazy_gate region state_match state_path \
 	state_restore state_scan timeline timeline_file
@@ -101,9 +101,10 @@ build/$(FOREIGN)vmtools/%: tests/vm/tools/%.c Makefile
 
 # ---- unit tests: each names the modules it links --------------------------
 UNIT_TESTS := test_carve test_clock test_cmdline test_erofs test_err \
-	test_header test_hook test_hotplug test_image test_kexec test_kmsg test_lazy \
-	test_lease test_memblk test_plan test_precopy test_range test_region \
-	test_replan test_state test_sys test_timeline test_tree test_util \
+	test_header test_hook test_hotplug test_image test_kexec test_kexec_method \
+	test_kexec_tools test_kmsg test_lazy test_lease test_memblk test_plan \
+	test_precopy test_range test_region test_replan test_run test_state \
+	test_sys test_timeline test_tree test_util \
 	test_watch
 test_carve_MODULES := engine/carve machine/iomem machine/sys base/err \
 	base/facts base/range base/util
@@ -120,8 +121,11 @@ test_hotplug_MODULES := engine/hotplug machine/memblk machine/plan \
 test_image_MODULES := engine/image_plan engine/image_read \
 	engine/image_replan engine/image_work engine/image_write format/erofs \
 	format/erofs_decode format/header machine/store base/err base/tree base/util
-test_kexec_MODULES := machine/kexec machine/iomem machine/sys base/err \
-	base/facts base/range base/util
+test_kexec_MODULES := machine/kexec machine/kexec_method machine/kexec_tools \
+	machine/iomem machine/kconfig machine/run machine/sys base/err base/facts \
+	base/range base/util
+test_kexec_method_MODULES = $(test_kexec_MODULES)
+test_kexec_tools_MODULES = $(filter-out machine/run,$(test_kexec_MODULES))
 test_kmsg_MODULES := machine/kmsg machine/clock base/util
 test_lease_MODULES := base/err base/util machine/lease
 test_lazy_MODULES := base/err base/util engine/lazy engine/lazy_fill \
@@ -136,6 +140,7 @@ test_range_MODULES := base/range
 test_region_MODULES := engine/region format/cmdline machine/iomem base/err \
 	base/facts base/range base/util
 test_replan_MODULES = $(test_image_MODULES)
+test_run_MODULES := machine/run base/err
 test_state_MODULES := engine/state_match engine/state_path \
 	engine/state_restore engine/state_scan base/err base/tree base/util
 test_sys_MODULES := machine/sys base/err base/util

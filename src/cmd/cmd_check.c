@@ -26,6 +26,7 @@
 #include "format/cmdline.h"
 #include "machine/kconfig.h"
 #include "machine/kexec.h"
+#include "machine/kexec_method.h"
 #include "machine/kpage.h"
 #include "machine/modules.h"
 
@@ -307,6 +308,22 @@ static void check_use(struct checker *c)
 
 /* ---- kexec ----------------------------------------------------------- */
 
+/* Which of its calls the kernel would be given, and why. */
+static void check_method(struct checker *c)
+{
+	struct fb_err why = FB_ERR_INIT;
+	struct fb_kexec_choice choice;
+	struct fb_kexec_facts facts;
+
+	fb_kexec_facts_read(&c->ctx->sys, &facts);
+	if (fb_kexec_choose(&facts, c->ctx->config.method, &choice, &why))
+		add(c, why.status == FB_EXIT_IMPOSSIBLE ? IMPOSSIBLE : MISSING,
+		    "kexec method", "", "%s", why.text);
+	else
+		add(c, OK, "kexec method", "", "%s: %s",
+		    fb_kexec_method_text(choice.method), choice.why);
+}
+
 static void check_kexec(struct checker *c)
 {
 	struct fb_kexec_status k;
@@ -326,11 +343,8 @@ static void check_kexec(struct checker *c)
 		    "disabled until the next boot");
 	else
 		add(c, OK, "kexec", "", "allowed");
-	if (k.supported && c->kconfig &&
-	    fb_kconfig_value(c->kconfig, "KEXEC_FILE") == 'n')
-		add(c, arm64(c) ? NOTE : IMPOSSIBLE, "kexec_file_load",
-		    "use a kernel with CONFIG_KEXEC_FILE, or reboot --firmware",
-		    "not in this kernel");
+	if (k.supported)
+		check_method(c);
 	locked = k.lockdown[0] && strcmp(k.lockdown, "none");
 	if (locked)
 		add(c, NOTE, "lockdown", "load only a signed kernel",

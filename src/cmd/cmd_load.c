@@ -57,6 +57,11 @@ static void print_json(const struct fb_load *load, const struct fb_kexec_loaded 
 			       json_object_new_uint64(load->region.size));
 	json_object_object_add(o, "carried_by",
 			       json_object_new_string(fb_carry_text(load->carry)));
+	json_object_object_add(
+		o, "method",
+		json_object_new_string(fb_kexec_method_text(load->choice.method)));
+	json_object_object_add(o, "method_why",
+			       json_object_new_string(load->choice.why));
 	json_object_object_add(o, "loaded", json_object_new_boolean(loaded != NULL));
 	if (loaded) {
 		json_object_object_add(
@@ -83,7 +88,7 @@ static int find_region(const struct fb_context *ctx, struct fb_region *found,
 	return rc == -ENODEV && !wanted ? 0 : rc;
 }
 
-static int perform(const struct fb_context *ctx, const struct fb_load *load,
+static int perform(const struct fb_context *ctx, struct fb_load *load,
 		   struct fb_err *err)
 {
 	struct fb_kexec_loaded loaded;

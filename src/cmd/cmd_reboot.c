@@ -375,6 +375,10 @@ static void print_json(const struct reboot *r, struct json_object *steps)
 	if (!r->options->firmware)
 		json_object_object_add(o, "command_line",
 				       json_object_new_string(r->load.command_line));
+	if (!r->options->firmware)
+		json_object_object_add(o, "method",
+				       json_object_new_string(fb_kexec_method_text(
+					       r->load.choice.method)));
 	fb_json_print(o);
 }
 

@@ -153,6 +153,13 @@ static int on_kexec(struct parser *p, const char *key, const char *value)
 		return set_path(p, &p->config->initrd, value);
 	if (!strcmp(key, "append"))
 		return set_string(p, &p->config->append, value);
+	if (!strcmp(key, "method"))
+		return fb_kexec_method_parse(value, &p->config->method)
+			       ? 1
+			       : complain(p,
+					  "method is auto, kexec_file_load or "
+					  "kexec_load, not",
+					  value);
 	return complain(p, "unknown key in [kexec]:", key);
 }
 

@@ -14,6 +14,7 @@
 
 #include "base/err.h"
 #include "base/range.h"
+#include "machine/kexec_method.h"
 
 struct fb_config_state {
 	char *name;      /* [state NAME] */
@@ -34,6 +35,8 @@ struct fb_config {
 	uint64_t deadline_usec; /* default 60 s */
 	/* [kexec] kernel, initrd, append */
 	char *kernel, *initrd, *append; /* NULL: not set */
+	/* [kexec] method = auto, kexec_file_load, kexec_load */
+	enum fb_kexec_method method; /* default auto */
 	/* [restore] mode = eager, lazy */
 	char *restore_mode; /* NULL: not set */
 	/* [hooks] quiesce, resume: absolute paths of programs */

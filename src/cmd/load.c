@@ -227,9 +227,19 @@ static struct fb_kexec_request request_of(const struct fb_load *load)
 		.initrd = load->initrd,
 		.command_line = load->command_line,
 		.region = load->region,
+		.method = load->choice.method,
+		.tools = load->facts.tools,
 	};
 
 	return request;
+}
+
+static int choose_method(const struct fb_context *ctx, struct fb_load *load,
+			 struct fb_err *err)
+{
+	load->wanted = ctx->config.method;
+	fb_kexec_facts_read(&ctx->sys, &load->facts);
+	return fb_kexec_choose(&load->facts, load->wanted, &load->choice, err);
 }
 
 static int prepare(const struct fb_context *ctx, const struct fb_load_options *o,
@@ -239,6 +249,8 @@ static int prepare(const struct fb_context *ctx, const struct fb_load_options *o
 	struct fb_kexec_request request;
 	int rc = choose_files(ctx, o, load, err);
 
+	if (!rc)
+		rc = choose_method(ctx, load, err);
 	if (!rc)
 		rc = choose_command_line(ctx, o, load, err);
 	if (!rc)
@@ -290,11 +302,21 @@ int fb_load_prove_firmware(const struct fb_context *ctx, const struct fb_region 
 	return rc;
 }
 
-int fb_load_perform(const struct fb_context *ctx, const struct fb_load *load,
+int fb_load_perform(const struct fb_context *ctx, struct fb_load *load,
 		    struct fb_kexec_loaded *loaded, struct fb_err *err)
 {
 	struct fb_kexec_request request = request_of(load);
+	int rc = fb_kexec_load(&ctx->sys, &request, loaded, err);
 
+	if (load->wanted != FB_KEXEC_AUTO ||
+	    !fb_kexec_facts_learn(&load->facts, request.method, rc))
+		return rc;
+	rc = fb_kexec_choose(&load->facts, load->wanted, &load->choice, err);
+	if (rc)
+		return rc;
+	fb_say(ctx, "not by %s: %s", fb_kexec_method_text(request.method),
+	       load->choice.why);
+	request = request_of(load);
 	return fb_kexec_load(&ctx->sys, &request, loaded, err);
 }
 
@@ -328,6 +350,9 @@ const char *fb_proof_text(enum fb_kexec_proof proof)
 		return "none of its segments can be in the region: it is not System "
 		       "RAM "
 		       "that kexec uses";
+	case FB_KEXEC_PROOF_TOOLS:
+		return "none of its segments is in the region: kexec-tools printed "
+		       "them";
 	}
 	return "there is no region to keep out of";
 }
@@ -339,6 +364,8 @@ void fb_load_say(const struct fb_context *ctx, const struct fb_load *load)
 	fb_say(ctx, "kernel        %s", load->kernel);
 	fb_say(ctx, "initrd        %s", load->initrd ? load->initrd : "none");
 	fb_say(ctx, "command line  %s", load->command_line);
+	fb_say(ctx, "method        %s: %s", fb_kexec_method_text(load->choice.method),
+	       load->choice.why);
 	if (load->carry != FB_CARRY_NONE)
 		fb_say(ctx, "region        %s, carried by %s",
 		       fb_range_text(load->region, range), fb_carry_text(load->carry));

@@ -69,6 +69,10 @@ enum fb_carry {
 struct fb_load {
 	char *kernel, *initrd, *command_line; /* owned; initrd NULL: none */
 	enum fb_carry carry;
+	/* How the kernel takes it; what was asked for, and what that rests on. */
+	enum fb_kexec_method wanted;
+	struct fb_kexec_facts facts;
+	struct fb_kexec_choice choice;
 	/* The region; without one, what the command line carves newly; or empty. */
 	struct fb_range region;
 };
@@ -82,8 +86,9 @@ struct fb_load {
  *
  * FB_EXIT_USAGE: options that contradict each other. -ENOENT: no kernel, or a
  * given command line that does not carry the region (*err has the text to
- * add). -EINVAL, -E2BIG: fb_cmdline_carries(), fb_cmdline_kaslr_avoids().
- * Otherwise as fb_kexec_files_check(). On success free with fb_load_free().
+ * add). -ENOTSUP, -EPERM: [kexec] method, fb_kexec_choose(). -EINVAL, -E2BIG:
+ * fb_cmdline_carries(), fb_cmdline_kaslr_avoids(). Otherwise as fb_kexec_files_check().
+ * On success free with fb_load_free().
  */
 int fb_load_prepare(const struct fb_context *ctx, const struct fb_load_options *options,
 		    const struct fb_region *region, struct fb_load *load,
@@ -106,8 +111,11 @@ const char *fb_carry_text(enum fb_carry carry);
 /* "as printed by the kernel", how it is known that nothing lies in the region. */
 const char *fb_proof_text(enum fb_kexec_proof proof);
 
-/* Load it: fb_kexec_load(). */
-int fb_load_perform(const struct fb_context *ctx, const struct fb_load *load,
+/*
+ * Load it: fb_kexec_load(). With method = auto, where the kernel turns out to
+ * lack the call or to want a signature, load->choice becomes the other one.
+ */
+int fb_load_perform(const struct fb_context *ctx, struct fb_load *load,
 		    struct fb_kexec_loaded *loaded, struct fb_err *err);
 
 #endif

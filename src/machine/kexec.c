@@ -16,6 +16,7 @@
 
 #include "base/util.h"
 #include "machine/iomem.h"
+#include "machine/kexec_tools.h"
 
 #ifndef KEXEC_FILE_DEBUG
 #define KEXEC_FILE_DEBUG 0x8
@@ -337,6 +338,10 @@ static const char *refusal(int error)
 	case EINVAL:
 		return "the running kernel refuses the command line (too long?) or the "
 		       "call";
+	case EACCES:
+		return "the kernel's security policy demands a signature, which "
+		       "kexec_load does not look at: use [kexec] method = "
+		       "kexec_file_load";
 	}
 	return NULL;
 }
@@ -350,18 +355,24 @@ static int explain(const struct fb_sys *sys, const struct fb_kexec_request *requ
 		return explain_eperm(sys, request->kernel, err);
 	if (error == ENOSYS)
 		return fb_err_exit(err, FB_EXIT_IMPOSSIBLE, ENOSYS,
-				   "the running kernel has no kexec_file_load "
-				   "(CONFIG_KEXEC_FILE): use a kernel built with it");
+				   "the running kernel has no %s (CONFIG_%s): use a "
+				   "kernel built with it, or [kexec] method = auto",
+				   fb_kexec_method_text(request->method),
+				   request->method == FB_KEXEC_LOAD ? "KEXEC"
+								    : "KEXEC_FILE");
 	if (why)
 		return fb_err_set(err, error, "cannot load %s: %s", request->kernel,
 				  why);
 	return fb_err_sys(err, error, "cannot load %s", request->kernel);
 }
 
+/* Both calls fill the same place; kexec_load is forbidden under lockdown. */
 int fb_kexec_unload(struct fb_err *err)
 {
 	int rc = kexec_file_load(-1, -1, NULL, KEXEC_FILE_UNLOAD);
 
+	if (rc == -ENOSYS)
+		rc = syscall(SYS_kexec_load, 0ul, 0ul, NULL, 0ul) ? -errno : 0;
 	return rc ? fb_err_sys(err, -rc, "cannot unload the next kernel") : 0;
 }
 
@@ -393,11 +404,13 @@ bool fb_kexec_parse_segment(const char *line, struct fb_range *segment)
 	return true;
 }
 
-static int check_segment(struct fb_range segment, struct fb_range region,
-			 struct fb_err *err)
+int fb_kexec_segment_check(struct fb_range segment, struct fb_range region,
+			   struct fb_err *err)
 {
 	char a[FB_RANGE_TEXT_MAX], b[FB_RANGE_TEXT_MAX];
 
+	if (!segment.size || !fb_range_valid(segment))
+		return fb_err_set(err, EFAULT, "a segment of the next kernel is none");
 	if (!fb_range_overlaps(segment, region))
 		return 0;
 	return fb_err_set(err, EFAULT,
@@ -434,7 +447,7 @@ static int check_log(int fd, struct fb_range region, unsigned int *segments,
 		if (!fb_kexec_parse_segment(line, &segment))
 			continue;
 		found++;
-		rc = check_segment(segment, region, err);
+		rc = fb_kexec_segment_check(segment, region, err);
 		if (rc)
 			return rc;
 	}
@@ -548,37 +561,61 @@ int fb_kexec_files_check(const struct fb_kexec_request *request, struct fb_err *
 	return open_files(request, &kernel, &initrd, err);
 }
 
+/* Sets *done once a kernel is loaded, whatever comes then. */
+static int load_by_file(const struct fb_sys *sys,
+			const struct fb_kexec_request *request, int kernel, int initrd,
+			struct fb_kexec_loaded *loaded, bool *done, struct fb_err *err)
+{
+	fb_autoclose int log = request->region.size ? open_log() : -1;
+	int rc = load_files(kernel, initrd, request, &log);
+
+	if (rc)
+		return explain(sys, request, -rc, err);
+	*done = true;
+	return prove(sys, log, request->region, loaded, err);
+}
+
+static int load_by_tools(const struct fb_sys *sys,
+			 const struct fb_kexec_request *request,
+			 struct fb_kexec_loaded *loaded, bool *done, struct fb_err *err)
+{
+	int rc = fb_kexec_tools_load(sys, request, &loaded->segments, err);
+
+	*done = !rc || rc == -EFAULT;
+	loaded->proof =
+		request->region.size ? FB_KEXEC_PROOF_TOOLS : FB_KEXEC_PROOF_NONE;
+	if (rc == -EPERM || rc == -ENOSYS || refusal(-rc))
+		return explain(sys, request, -rc, err);
+	return rc;
+}
+
 int fb_kexec_load(const struct fb_sys *sys, const struct fb_kexec_request *request,
 		  struct fb_kexec_loaded *loaded, struct fb_err *err)
 {
-	fb_autoclose int kernel = -1, initrd = -1, log = -1;
+	fb_autoclose int kernel = -1, initrd = -1;
+	struct fb_kexec_loaded l = { .segments = 0 };
+	struct fb_err undo = FB_ERR_INIT;
 	struct fb_kexec_status before;
-	struct fb_kexec_loaded l;
+	bool done = false;
 	int rc = open_files(request, &kernel, &initrd, err);
 
 	if (!rc)
 		rc = fb_kexec_status(sys, &before, err);
 	if (rc)
 		return rc;
-	if (request->region.size)
-		log = open_log();
-	rc = load_files(kernel, initrd, request, &log);
-	if (rc)
-		return explain(sys, request, -rc, err);
 	l.replaced = before.loaded;
-	rc = prove(sys, log, request->region, &l, err);
-	if (rc) {
-		struct fb_err undo = FB_ERR_INIT;
-
-		if (fb_kexec_unload(&undo)) {
-			fb_err_append(err, "; %s", undo.text);
-			if (err)
-				err->status = FB_EXIT_UNDO;
-		}
-		return rc;
+	if (request->method == FB_KEXEC_LOAD)
+		rc = load_by_tools(sys, request, &l, &done, err);
+	else
+		rc = load_by_file(sys, request, kernel, initrd, &l, &done, err);
+	if (rc && done && fb_kexec_unload(&undo)) {
+		fb_err_append(err, "; %s", undo.text);
+		if (err)
+			err->status = FB_EXIT_UNDO;
 	}
-	*loaded = l;
-	return 0;
+	if (!rc)
+		*loaded = l;
+	return rc;
 }
 
 /* ---- the point of no return ---------------------------------------------- */

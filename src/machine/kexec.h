@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
  * kexec - loads the next kernel, takes it away again, and starts it. The only
- * user of kexec_file_load(2) and reboot(2).
+ * user of kexec_file_load(2), kexec_load(2) and reboot(2).
  *
  *	fb_kexec_status(sys, &status, err)     what the machine allows
  *	fb_kexec_image_read(path, ...)         is it a kernel for this machine?
@@ -22,6 +22,7 @@
 #include "base/err.h"
 #include "base/facts.h"
 #include "base/range.h"
+#include "machine/kexec_method.h"
 #include "machine/sys.h"
 
 /* ---- the kernel's file --------------------------------------------------- */
@@ -83,6 +84,8 @@ struct fb_kexec_request {
 	const char *command_line; /* as the next kernel shall see it */
 	/* No part of the next kernel may be placed here; size 0: don't care. */
 	struct fb_range region;
+	enum fb_kexec_method method; /* chosen by fb_kexec_choose() */
+	const char *tools; /* for FB_KEXEC_LOAD: the program, fb_kexec_facts.tools */
 };
 
 /*
@@ -97,30 +100,35 @@ enum fb_kexec_proof {
 	FB_KEXEC_PROOF_NONE,	 /* no region was given */
 	FB_KEXEC_PROOF_SEGMENTS, /* the kernel printed where each segment goes */
 	FB_KEXEC_PROOF_IOMEM,	 /* the region is nothing that segments go to */
+	FB_KEXEC_PROOF_TOOLS,	 /* kexec-tools printed where each segment goes */
 };
 
 struct fb_kexec_loaded {
 	enum fb_kexec_proof proof;
-	unsigned int segments; /* with FB_KEXEC_PROOF_SEGMENTS */
+	unsigned int segments; /* with FB_KEXEC_PROOF_SEGMENTS and _TOOLS */
 	bool replaced;	       /* another kernel was loaded before, and is lost */
 };
 
 /*
- * Load a kernel with kexec_file_load(2). One that was loaded before is
- * replaced, as kexec(8) does it; it cannot be put back. The undo is
- * fb_kexec_unload().
+ * Load a kernel by request->method. One that was loaded before is replaced, as
+ * kexec(8) does it; it cannot be put back. The undo is fb_kexec_unload().
  *
- * With a region: from Linux 6.8 on the call is made with KEXEC_FILE_DEBUG and
- * the segments are read from /dev/kmsg; on older kernels, or where the log
- * does not have them, /proc/iomem must show that no segment can be there (see
+ * FB_KEXEC_LOAD runs kexec-tools, fb_kexec_tools_load(), which also says where
+ * the segments are.
+ *
+ * FB_KEXEC_FILE_LOAD, with a region: from Linux 6.8 on the call is made with
+ * KEXEC_FILE_DEBUG and the segments are read from /dev/kmsg; on older kernels, or where
+ * the log does not have them, /proc/iomem must show that no segment can be there (see
  * fb_kexec_prove_iomem()). If neither holds the kernel is unloaded again.
  *
  * -ENOEXEC, -ELIBBAD, -EKEYREJECTED, -ENOKEY, -ENODATA, -EBADMSG: the kernel
  * refuses the file or its signature; -EPERM: not root, disabled, or locked
- * down; -EBUSY: another kexec call is at work; -ENOMEM, -EADDRNOTAVAIL: no
- * room; -EINVAL: command line too long; -ENOSYS with FB_EXIT_IMPOSSIBLE: the
- * running kernel lacks the call; -EFAULT: a segment would lie in the region;
- * otherwise the -errno of open. *err says which file and what to do.
+ * down; -EACCES: kexec_load, and the kernel's policy wants a signature; -EBUSY:
+ * another kexec call is at work; -ENOMEM, -EADDRNOTAVAIL: no room; -EINVAL:
+ * command line too long; -ENOSYS with FB_EXIT_IMPOSSIBLE: the running kernel
+ * lacks the call; -EFAULT: a segment would lie in the region, or it cannot be
+ * shown that none does; -EIO: kexec-tools failed; otherwise the -errno of open. *err
+ * says which file and what to do.
  */
 int fb_kexec_load(const struct fb_sys *sys, const struct fb_kexec_request *request,
 		  struct fb_kexec_loaded *loaded, struct fb_err *err);
@@ -133,6 +141,10 @@ int fb_kexec_unload(struct fb_err *err);
  * memsz=0x..." (kernel/kexec_file.c, 6.8 and later); false for any other line.
  */
 bool fb_kexec_parse_segment(const char *line, struct fb_range *segment);
+
+/* Pure: -EFAULT when the two have a byte in common, or the segment is none. */
+int fb_kexec_segment_check(struct fb_range segment, struct fb_range region,
+			   struct fb_err *err);
 
 /*
  * Pure: kexec_file_load() places segments only in what /proc/iomem calls

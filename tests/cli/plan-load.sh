@@ -164,6 +164,74 @@ check "load from the configuration" "$FASTBOOT" -c "$WORK/conf" -n --sysroot "$t
 check_match "load from the configuration: initrd" "^initrd        $WORK/initrd\$" "$OUTPUT"
 check_match "load from the configuration: append" '^command line  quiet ro panic=10 memmap=2G!4G -- x$' "$OUTPUT"
 
+# Which of the kernel's calls: a tree of Debian's 6.12, and what changes the choice.
+# stock CONFIG…: the kernel's configuration has these lines as well
+stock() {
+	tree "$with_region" 'quiet memmap=2G!4G'
+	mkdir -p "$tree"/proc/sys/kernel "$tree"/boot "$tree"/sys/kernel/security "$tree"/usr/sbin
+	echo x86_64 >"$tree/proc/sys/kernel/arch"
+	echo 6.12 >"$tree/proc/sys/kernel/osrelease"
+	echo '[none] integrity confidentiality' >"$tree/sys/kernel/security/lockdown"
+	printf '%s\n' CONFIG_KEXEC=y CONFIG_KEXEC_FILE=y CONFIG_SECURITY_LOCKDOWN_LSM=y "$@" \
+		>"$tree/boot/config-6.12"
+	: >"$tree/usr/sbin/kexec"
+}
+
+# by METHOD NAME REGEX: what `load` and `check` say with [kexec] method = METHOD.
+by() {
+	printf '[kexec]\nmethod = %s\n' "$1" >"$WORK/method.conf"
+	check "method = $1: $2" "$FASTBOOT" -c "$WORK/method.conf" -n --sysroot "$tree" load --kernel "$kernel"
+	check_match "method = $1: $2: load" "^method        $3" "$OUTPUT"
+	OUTPUT=$("$FASTBOOT" -c "$WORK/method.conf" --sysroot "$tree" check 2>/dev/null)
+	check_match "method = $1: $2: check" "^ok +kexec method +$3" "$OUTPUT"
+}
+
+# not_by METHOD NAME STATUS LEVEL REGEX
+not_by() {
+	printf '[kexec]\nmethod = %s\n' "$1" >"$WORK/method.conf"
+	refused "method = $1: $2" "$3" "$5" -c "$WORK/method.conf" -n load --kernel "$kernel"
+	OUTPUT=$("$FASTBOOT" -c "$WORK/method.conf" --sysroot "$tree" check 2>/dev/null)
+	check_match "method = $1: $2: check" "^$4 +kexec method +.*$5" "$OUTPUT"
+}
+
+stock
+by auto "nothing is signed" 'kexec_load: no signature is wanted'
+by kexec_load "nothing is signed" 'kexec_load: configured$'
+by kexec_file_load "nothing is signed" 'kexec_file_load: configured$'
+check "load --json: the method" "$FASTBOOT" --json -n --sysroot "$tree" load --kernel "$kernel"
+check_match "load --json: the method" '"method":"kexec_load",' "$OUTPUT"
+rm "$tree/usr/sbin/kexec"
+mkdir "$WORK/path"
+PATH=$WORK/path:/usr/bin:/bin by auto "no kexec-tools" 'kexec_file_load: kexec-tools is not installed$'
+not_by kexec_load "no kexec-tools" 5 impossible 'install kexec-tools'
+mkdir -p "$tree$WORK/path"
+: >"$tree$WORK/path/kexec"
+PATH=$WORK/path:/usr/bin:/bin by auto "kexec-tools in PATH" 'kexec_load: '
+stock
+echo 'none [integrity] confidentiality' >"$tree/sys/kernel/security/lockdown"
+by auto "locked down" 'kexec_file_load: the kernel is locked down \(integrity\)$'
+not_by kexec_load "locked down" 1 missing 'locked down \(integrity\): use kexec_file_load'
+stock CONFIG_KEXEC_SIG_FORCE=y
+by auto "signatures are enforced" 'kexec_file_load: CONFIG_KEXEC_SIG_FORCE is set$'
+not_by kexec_load "signatures are enforced" 1 missing 'SIG_FORCE'
+stock
+rm "$tree/boot/config-6.12"
+by auto "configuration unknown" 'kexec_file_load: .*install /boot/config-RELEASE$'
+stock
+rm "$tree/sys/kernel/security/lockdown"
+by auto "lockdown unknown" 'kexec_file_load: .*mount securityfs$'
+stock
+echo aarch64 >"$tree/proc/sys/kernel/arch"
+by auto "arm64 has both" 'kexec_file_load: it makes no digest on arm64$'
+sed -i 's/^CONFIG_KEXEC_FILE=y/# CONFIG_KEXEC_FILE is not set/' "$tree/boot/config-6.12"
+by auto "stock arm64" 'kexec_load: the running kernel has no kexec_file_load$'
+not_by kexec_file_load "stock arm64" 5 impossible 'method = auto'
+rm "$tree/usr/sbin/kexec"
+not_by auto "stock arm64, no kexec-tools" 5 impossible 'install kexec-tools'
+printf '[kexec]\nmethod = fast\n' >"$WORK/method.conf"
+refused "method = fast" 2 "method.conf:2: method is auto, .*'fast'" -c "$WORK/method.conf" -n load
+
+tree "$with_region" 'BOOT_IMAGE=/vmlinuz quiet initrd=\i ro -- x'
 firmware_says 0 0x100000 0x7ffdcfff 'System RAM'
 firmware_says 1 0x100000000 0x17fffffff 'Persistent Memory (legacy)'
 would_load "load: the firmware has the region" "carried by the firmware's memory map" --kernel "$kernel"

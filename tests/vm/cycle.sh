@@ -6,7 +6,7 @@
 # byte and every attribute of the state must come back.
 #
 #   stage 1  an empty state                       -> kexec
-#   stage 2  600 MiB of many kinds of files       -> kexec
+#   stage 2  600 MiB of many kinds of files       -> kexec, by kexec_load
 #   stage 3  1.85 GiB, nearly all of the region   -> kexec
 #   stage 4  a few files                          -> reset by the firmware
 #   stage 5  the end
@@ -110,10 +110,13 @@ case $stage in
 	arrive
 	hot_add
 	fill_mixed
+	mkdir -p /etc/fastboot.conf.d
+	printf '[kexec]\nmethod = kexec_load\n' >/etc/fastboot.conf.d/method.conf
 	go "600 MiB of many kinds"
 	;;
 3)
 	arrive
+	check_eq "kexec_load was the way" 1 "$(grep -c '^method  *kexec_load: ' /host/output)"
 	rm -rf ${state:?}/*
 	hot_add
 	fill_nearly_all

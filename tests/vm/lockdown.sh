@@ -2,9 +2,11 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 #
 # A machine that demands signed kernels (lockdown=integrity): what the kernel
-# refuses is one clear line, and nothing stays loaded.
+# refuses is one clear line, and nothing stays loaded; [kexec] method = auto
+# stays with the call that checks signatures, and kexec_load is refused.
 #
 # vm-append: lockdown=integrity
+# vm-programs: kexec
 # vm-timeout: 200
 
 # shellcheck source=tests/vm/lib.sh
@@ -24,6 +26,20 @@ case $OUTPUT in
 esac
 check_eq "no kernel is loaded" 0 "$(cat /sys/kernel/kexec_loaded)"
 
+mkdir -p /boot
+cp /host/config "/boot/config-$(uname -r)"
+expect_status 0 "auto" fastboot -n load --kernel /tmp/vmlinuz
+check_eq "auto keeps to kexec_file_load" 1 \
+	"$(echo "$OUTPUT" | grep -c '^method  *kexec_file_load: the kernel is locked down (integrity)$')"
+printf '[kexec]\nmethod = kexec_load\n' >/tmp/load.conf
+expect_status 1 "kexec_load is refused" fastboot -c /tmp/load.conf load --kernel /tmp/vmlinuz
+check_eq "it says why" 1 "$(echo "$OUTPUT" | grep -c 'locked down (integrity): use kexec_file_load')"
+check_eq "in one line" 1 "$(echo "$OUTPUT" | grep -c .)"
+check_eq "still no kernel is loaded" 0 "$(cat /sys/kernel/kexec_loaded)"
+expect_status 255 "the kernel agrees" kexec -c -i -l --command-line=x /tmp/vmlinuz
+
 expect_status 0 "check" fastboot check
+check_eq "check says which call" 1 \
+	"$(echo "$OUTPUT" | grep -c '^ok *kexec method *kexec_file_load: the kernel is locked down')"
 check_eq "check says it beforehand" 1 "$(echo "$OUTPUT" | grep -c '^note *lockdown .*must be signed')"
 finish

@@ -1,0 +1,255 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* kexec_tools with a kexec that says what each test wants: machine/run is
+ * replaced at link time. */
+#define _GNU_SOURCE
+#include <errno.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdint.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <cmocka.h>
+
+#include "base/util.h"
+#include "machine/iomem.h"
+#include "machine/kexec.h"
+#include "machine/kexec_tools.h"
+#include "machine/run.h"
+
+/* ---- the program --------------------------------------------------------- */
+
+static struct {
+	char command[1024]; /* what was run, words joined by blanks */
+	const char *says;
+	int status, rc, runs;
+} fake;
+
+int fb_run_output(char *const argv[], char **output, int *status, struct fb_err *err)
+{
+	fake.runs++;
+	fake.command[0] = '\0';
+	for (int i = 0; argv[i]; i++) {
+		strcat(fake.command, i ? " " : "");
+		strcat(fake.command, argv[i]);
+	}
+	if (fake.rc)
+		return fb_err_sys(err, -fake.rc, "cannot run %s", argv[0]);
+	*output = strdup(fake.says);
+	*status = fake.status;
+	return 0;
+}
+
+/* ---- the machine --------------------------------------------------------- */
+
+static char root[] = "/tmp/fastboot-tools.XXXXXX";
+
+static void put(const char *path, const char *text)
+{
+	char full[256];
+	FILE *file;
+
+	snprintf(full, sizeof(full), "%s%s", root, path);
+	file = fopen(full, "w");
+	assert_non_null(file);
+	fputs(text, file);
+	fclose(file);
+}
+
+static const char iomem_text[] = "00001000-0009fbff : System RAM\n"
+				 "00100000-7ffdffff : System RAM\n"
+				 "100000000-17fffffff : Persistent Memory (legacy)\n"
+				 "  108000000-17fffffff : System RAM (kmem)\n"
+				 "180000000-27fffffff : System RAM\n"
+				 "  1ad400000-1ae3fffff : Kernel code\n"
+				 "300000000-37fffffff : Persistent Memory (legacy)\n"
+				 "  300000000-37fffffff : System RAM (kmem)\n";
+
+static const struct fb_range region = { 4 * FB_GIB, 2 * FB_GIB };
+
+static void test_window(void **state)
+{
+	struct fb_iomem iomem = { NULL, 0 };
+	struct fb_range w = { 1, 1 }, all = { 0, 16 * FB_GIB };
+
+	(void)state;
+	assert_int_equal(fb_iomem_parse(iomem_text, &iomem, NULL), 0);
+	assert_int_equal(fb_kexec_tools_window(&iomem, region, &w, NULL), 0);
+	assert_int_equal(w.start, 0x180000000);
+	assert_int_equal(fb_range_last(w), 0x27fffffff);
+	/* The region may be plain RAM still: the first load with one. */
+	assert_int_equal(fb_kexec_tools_window(&iomem,
+					       (struct fb_range){ 0x27f000000, FB_MIB },
+					       &w, NULL),
+			 0);
+	assert_int_equal(w.start, 0x100000);
+	assert_int_equal(fb_kexec_tools_window(&iomem, all, &w, NULL), -ENOENT);
+	assert_int_equal(w.start, 0x100000);
+	fb_iomem_free(&iomem);
+}
+
+/* As kexec-tools 2.0.25 prints it. */
+#define HEAD(n)                                                                        \
+	"sym: .text value: 1 addr: 2\nkexec_load: entry = 0x7ffc7760 flags = "         \
+	"0x3e0000\nnr_segments = " n "\n"
+#define SEGMENT(i, mem, size)                                                          \
+	"segment[" i "].buf   = 0x55c3e7bb4560\nsegment[" i                            \
+	"].bufsz = 0x30\nsegment[" i "].mem   = " mem "\nsegment[" i "].memsz = " size \
+	"\n"
+
+static const struct {
+	const char *output;
+	int rc;
+	unsigned int count;
+	const char *words;
+} outputs[] = {
+	{ HEAD("2") SEGMENT("0", "0x100000", "0x1000")
+		  SEGMENT("1", "0x27fff7000", "0x9000"),
+	  0, 2, "" },
+	/* up to the region's first byte, and from behind its last */
+	{ HEAD("2") SEGMENT("0", "0xfffff000", "0x1000")
+		  SEGMENT("1", "0x180000000", "0x1000"),
+	  0, 2, "" },
+	{ HEAD("2") SEGMENT("0", "0x100000", "0x1000")
+		  SEGMENT("1", "0x17bc29000", "0xbd7000"),
+	  -EFAULT, 0, "placed in the region: segment 0x17bc29000-" },
+	{ HEAD("1") SEGMENT("0", "0xfffff000", "0x1001"), -EFAULT, 0, "placed in" },
+	{ HEAD("1") SEGMENT("0", "0x17ffff000", "0x1000"), -EFAULT, 0, "placed in" },
+	{ HEAD("1") SEGMENT("0", "0xfffffffffffff000", "0x2000"), -EFAULT, 0, "none" },
+	{ HEAD("1") SEGMENT("0", "0x100000", "0x0"), -EFAULT, 0, "none" },
+	/* an output cut short, or in another form */
+	{ HEAD("2") SEGMENT("0", "0x100000", "0x1000"), -EFAULT, 0, "1 of 2" },
+	{ SEGMENT("0", "0x100000", "0x1000"), -EFAULT, 0, "1 of 0" },
+	{ HEAD("2"), -EFAULT, 0, "0 of 2" },
+	{ "", -EFAULT, 0, "0 of 0" },
+	{ HEAD("1") "segment[0].mem   = 0x100000\nsegment[0].memsz = 0x10 and more\n",
+	  -EFAULT, 0, "0 of 1" },
+};
+
+static void test_prove(void **state)
+{
+	(void)state;
+	for (size_t i = 0; i < FB_ARRAY_SIZE(outputs); i++) {
+		struct fb_err err = FB_ERR_INIT;
+		unsigned int count = 0;
+		int rc = fb_kexec_tools_prove(outputs[i].output, region, &count, &err);
+
+		if (rc != outputs[i].rc || count != outputs[i].count ||
+		    !strstr(err.text, outputs[i].words))
+			fail_msg("output %zu: %d, %u segments: %s", i, rc, count,
+				 err.text);
+	}
+}
+
+/* ---- running it ---------------------------------------------------------- */
+
+static int load(const char *says, int status, struct fb_range where, const char *initrd,
+		unsigned int *segments, struct fb_err *err)
+{
+	const struct fb_sys sys = { root };
+	const struct fb_kexec_request request = {
+		.kernel = "/boot/k",
+		.initrd = initrd,
+		.command_line = "quiet \"a b\"",
+		.region = where,
+		.method = FB_KEXEC_LOAD,
+		.tools = "/sbin/kexec",
+	};
+
+	fake.says = says;
+	fake.status = status << 8;
+	return fb_kexec_tools_load(&sys, &request, segments, err);
+}
+
+static void test_command(void **state)
+{
+	static const char good[] = HEAD("1") SEGMENT("0", "0x100000", "0x1000");
+	unsigned int segments = 7;
+
+	(void)state;
+	assert_int_equal(load(good, 0, region, "/boot/i", &segments, NULL), 0);
+	assert_int_equal(segments, 1);
+	assert_string_equal(fake.command,
+			    "/sbin/kexec -d -c -i -l --command-line=quiet \"a b\" "
+			    "--initrd=/boot/i --mem-min=0x180000000 "
+			    "--mem-max=0x27fffffff -- /boot/k");
+	assert_int_equal(load("", 0, (struct fb_range){ 0, 0 }, NULL, &segments, NULL),
+			 0);
+	assert_int_equal(segments, 0);
+	assert_string_equal(fake.command, "/sbin/kexec -d -c -i -l "
+					  "--command-line=quiet \"a b\" -- /boot/k");
+}
+
+static const struct {
+	const char *says;
+	int rc;
+	const char *words;
+} complaints[] = {
+	{ HEAD("1") SEGMENT("0", "0x1000", "0x1000") "kexec_load failed: Operation not "
+						     "permitted\nentry = 0x1\n",
+	  -EPERM, "not permitted" },
+	{ "kexec_load failed: Function not implemented\n", -ENOSYS, "" },
+	{ "kexec_load failed: Permission denied\n", -EACCES, "" },
+	{ "kexec_load failed: Device or resource busy\n", -EBUSY, "" },
+	{ "kexec_load failed: Cannot assign requested address\n", -EADDRNOTAVAIL, "" },
+	{ "kexec_load failed: No such device\nentry = 1\n", -EIO,
+	  "failed: kexec_load failed: No such device" },
+	{ "Could not find a free area\nlocate_hole failed\n\n", -EIO,
+	  "/sbin/kexec failed: locate_hole failed" },
+	{ "", -EIO, "/sbin/kexec failed: " },
+};
+
+static void test_complaints(void **state)
+{
+	unsigned int segments = 7;
+
+	(void)state;
+	for (size_t i = 0; i < FB_ARRAY_SIZE(complaints); i++) {
+		struct fb_err err = FB_ERR_INIT;
+		int rc = load(complaints[i].says, 255, region, NULL, &segments, &err);
+
+		if (rc != complaints[i].rc || !strstr(err.text, complaints[i].words) ||
+		    strchr(err.text, '\n'))
+			fail_msg("complaint %zu: %d: %s", i, rc, err.text);
+		assert_int_equal(segments, 7);
+	}
+}
+
+static void test_not_run(void **state)
+{
+	struct fb_err err = FB_ERR_INIT;
+	unsigned int segments = 7;
+
+	(void)state;
+	fake.rc = -ENOENT;
+	assert_int_equal(load("", 0, region, NULL, &segments, &err), -ENOENT);
+	fake.rc = 0;
+	/* No room outside of the region: it is not even run. */
+	fake.runs = 0;
+	assert_int_equal(
+		load("", 0, (struct fb_range){ 0, 16 * FB_GIB }, NULL, &segments, &err),
+		-ENOENT);
+	assert_int_equal(fake.runs, 0);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_window),	cmocka_unit_test(test_prove),
+		cmocka_unit_test(test_command), cmocka_unit_test(test_complaints),
+		cmocka_unit_test(test_not_run),
+	};
+	char path[128], proc[64];
+	int rc;
+
+	if (!mkdtemp(root))
+		return 1;
+	snprintf(proc, sizeof(proc), "%s/proc", root);
+	snprintf(path, sizeof(path), "%s/iomem", proc);
+	mkdir(proc, 0755);
+	put("/proc/iomem", iomem_text);
+	rc = cmocka_run_group_tests(tests, NULL, NULL);
+	remove(path);
+	remove(proc);
+	remove(root);
+	return rc;
+}
