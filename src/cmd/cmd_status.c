@@ -14,6 +14,7 @@
 #include "engine/hotplug.h"
 #include "engine/region.h"
 #include "format/header.h"
+#include "machine/kexec_method.h"
 #include "machine/kpage.h"
 #include "machine/store.h"
 
@@ -273,7 +274,42 @@ static struct json_object *image_json(const struct image_status *image)
 	return o;
 }
 
-static void print_json(const struct status *s)
+/* ---- by which call the next kernel would be loaded --------------------- */
+
+/* The choice's name, or NULL, and why. */
+static const char *read_method(const struct fb_context *ctx, char why[FB_ERR_TEXT_MAX])
+{
+	struct fb_kexec_choice choice;
+	struct fb_kexec_facts facts;
+	struct fb_err err = FB_ERR_INIT;
+	int rc;
+
+	fb_kexec_facts_read(&ctx->sys, &facts);
+	rc = fb_kexec_choose(&facts, ctx->config.method, &choice, &err);
+	snprintf(why, FB_ERR_TEXT_MAX, "%s", rc ? err.text : choice.why);
+	return rc ? NULL : fb_kexec_method_text(choice.method);
+}
+
+static void say_method(const struct fb_context *ctx)
+{
+	char why[FB_ERR_TEXT_MAX];
+	const char *method = read_method(ctx, why);
+
+	fb_say(ctx, "kexec      by %s: %s", method ? method : "no call", why);
+}
+
+static struct json_object *method_json(const struct fb_context *ctx)
+{
+	struct json_object *o = json_object_new_object();
+	char why[FB_ERR_TEXT_MAX];
+	const char *method = read_method(ctx, why);
+
+	add_string(o, "method", method ? method : "");
+	add_string(o, "why", why);
+	return o;
+}
+
+static void print_json(const struct fb_context *ctx, const struct status *s)
 {
 	struct json_object *o = json_object_new_object();
 	struct json_object *blocks = json_object_new_array();
@@ -286,6 +322,7 @@ static void print_json(const struct status *s)
 	if (s->facts.usage.known)
 		fb_json_number(o, "used_bytes", s->facts.usage.used);
 	json_object_object_add(o, "image", image_json(&s->image));
+	json_object_object_add(o, "kexec", method_json(ctx));
 	if (s->restore.state != FB_LAZY_NONE)
 		json_object_object_add(o, "restore", fb_lazystatus_json(&s->restore));
 	fb_json_print(o);
@@ -331,11 +368,12 @@ static int run(const struct fb_context *ctx, int argc, char **argv, struct fb_er
 		return rc;
 	}
 	if (ctx->json) {
-		print_json(&s);
+		print_json(ctx, &s);
 	} else {
 		say_region(ctx, &s.region);
 		say_blocks(ctx, &s.facts);
 		say_image(ctx, &s.image);
+		say_method(ctx);
 		fb_lazystatus_say(ctx, &s.restore);
 	}
 	fb_lazystatus_free(&s.restore);

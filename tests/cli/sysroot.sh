@@ -69,6 +69,7 @@ expect_status 1 "two regions: status" on two-regions status
 check_match "two regions: lists them" '1 GiB at 0x100000000, 1 GiB at 0x180000000' "$ERRORS"
 
 expect_status 0 "hotadded: status --json" on hotadded --json status
+check_eq "JSON: by which call" kexec_file_load "$(json "$OUTPUT" 'd["kexec"]["method"]')"
 check_eq "JSON: bytes" 2147483648 "$(json "$OUTPUT" 'd["region"]["bytes"]')"
 check_eq "JSON: hot-added bytes" 2013265920 "$(json "$OUTPUT" 'd["region"]["hotadded_bytes"]')"
 check_eq "JSON: driver" kmem "$(json "$OUTPUT" 'd["region"]["dax_driver"]')"
