@@ -21,12 +21,22 @@ static bool is_bank(const struct fb_iomem_entry *e)
 	return !e->depth && !strcmp(e->name, FB_IOMEM_RAM);
 }
 
+/* From the start of RAM: there a kernel without KASLR goes. */
 #define LOWEST (128 * FB_MIB)
 
-/* "Kernel code", "Kernel data", ...: where KASLR put this one; see the header. */
-static bool is_kernel(const struct fb_iomem_entry *e)
+/* Where RAM starts: 0 on a PC, 1 or 2 GiB on many boards. */
+static uint64_t ram_start(const struct fb_iomem *iomem)
 {
-	return e->range.start >= LOWEST &&
+	for (size_t i = 0; i < iomem->count; i++)
+		if (is_bank(&iomem->entries[i]))
+			return fb_align_down(iomem->entries[i].range.start, LOWEST);
+	return 0;
+}
+
+/* "Kernel code", "Kernel data", ...: where KASLR put this one; see the header. */
+static bool is_kernel(const struct fb_iomem *iomem, const struct fb_iomem_entry *e)
+{
+	return e->range.start - ram_start(iomem) >= LOWEST &&
 	       !strncmp(e->name, "Kernel ", strlen("Kernel "));
 }
 
@@ -51,8 +61,10 @@ static bool next_gap(struct gaps *g, struct fb_range *gap, struct fb_range *bank
 		*bank = g->bank;
 		if (e && g->bank.size && e->depth) {
 			/* Something inside the bank; deeper ones lie in it. */
-			found = !is_kernel(e) && take_gap(g, e->range.start, gap);
-			if (!is_kernel(e) && fb_range_end(e->range) > g->at)
+			bool skip = is_kernel(g->iomem, e);
+
+			found = !skip && take_gap(g, e->range.start, gap);
+			if (!skip && fb_range_end(e->range) > g->at)
 				g->at = fb_range_end(e->range);
 			g->next++;
 		} else {
@@ -113,7 +125,7 @@ static int nothing_fits(const struct fb_iomem *iomem, const struct fb_carve_requ
 {
 	char want[FB_SIZE_TEXT_MAX], most[FB_SIZE_TEXT_MAX], bank[FB_RANGE_TEXT_MAX];
 	struct fb_range where = { 0, 0 };
-	uint64_t blocks = largest(iomem, rq, LOWEST, &where);
+	uint64_t blocks = largest(iomem, rq, ram_start(iomem) + LOWEST, &where);
 
 	if (!blocks)
 		return fb_err_set(err, ENOSPC,
@@ -129,20 +141,35 @@ static int nothing_fits(const struct fb_iomem *iomem, const struct fb_carve_requ
 		fb_range_text(where, bank));
 }
 
-static int choose_lowest(const struct fb_iomem *iomem,
-			 const struct fb_carve_request *rq, uint64_t count,
-			 struct fb_carve *carve, struct fb_err *err)
+/* The lowest place above `min` in the largest bank that has one. */
+static bool choose_above(const struct fb_iomem *iomem,
+			 const struct fb_carve_request *rq, uint64_t min,
+			 uint64_t count, struct fb_carve *carve)
 {
-	static const uint64_t tiers[] = { 4 * FB_GIB, FB_GIB, LOWEST };
+	struct gaps g = { .iomem = iomem };
+	struct fb_range gap, bank, region;
+	bool found = false;
 
-	for (size_t i = 0; i < FB_ARRAY_SIZE(tiers); i++) {
-		struct gaps g = { .iomem = iomem };
-		struct fb_range gap;
-
-		while (next_gap(&g, &gap, &carve->bank))
-			if (place(rq, gap, tiers[i], count, &carve->region))
-				return 0;
+	while (next_gap(&g, &gap, &bank)) {
+		if ((found && bank.size <= carve->bank.size) ||
+		    !place(rq, gap, min, count, &region))
+			continue;
+		carve->bank = bank;
+		carve->region = region;
+		found = true;
 	}
+	return found;
+}
+
+static int choose_best(const struct fb_iomem *iomem, const struct fb_carve_request *rq,
+		       uint64_t count, struct fb_carve *carve, struct fb_err *err)
+{
+	uint64_t ram = ram_start(iomem);
+	const uint64_t tiers[] = { 4 * FB_GIB, ram + FB_GIB, ram + LOWEST };
+
+	for (size_t i = 0; i < FB_ARRAY_SIZE(tiers); i++)
+		if (choose_above(iomem, rq, tiers[i], count, carve))
+			return 0;
 	return nothing_fits(iomem, rq, err);
 }
 
@@ -155,7 +182,8 @@ static int in_the_way(const struct fb_iomem *iomem, struct fb_range region,
 	for (size_t i = 0; i < iomem->count; i++) {
 		const struct fb_iomem_entry *e = &iomem->entries[i];
 
-		if (!is_bank(e) && !is_kernel(e) && fb_range_overlaps(e->range, region))
+		if (!is_bank(e) && !is_kernel(iomem, e) &&
+		    fb_range_overlaps(e->range, region))
 			return fb_err_set(err, ENOSPC,
 					  "a region at %s would overlap %s (%s)",
 					  fb_range_text(region, a),
@@ -211,7 +239,7 @@ int fb_carve_choose(const struct fb_iomem *iomem, const struct fb_carve_request 
 		return fb_err_set(err, EINVAL, "a region of size 0 holds nothing");
 	count = rq->size / rq->block_size + (rq->size % rq->block_size != 0);
 	rc = rq->at_set ? choose_at(iomem, rq, count, &c, err)
-			: choose_lowest(iomem, rq, count, &c, err);
+			: choose_best(iomem, rq, count, &c, err);
 	if (rc)
 		return rc;
 	c.usable.size = count * rq->block_size;

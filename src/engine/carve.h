@@ -43,13 +43,17 @@ struct fb_carve {
 /*
  * Choose the region. It lies in one bank of System RAM and clear of what
  * /proc/iomem shows inside: a crash kernel, what firmware reserved. The running
- * kernel itself counts only below 128 MiB, where a kernel without KASLR goes:
- * one with KASLR sits elsewhere at every boot, and the next one keeps out of
- * the region (fb_cmdline_kaslr_avoids()). So the choice is the same at every
- * boot. The lowest address above 4 GiB that fits is taken (boot
- * loaders and kexec fill memory from the top), else the lowest above 1 GiB,
- * else above 128 MiB; with `at_set` only that one address. There the blocks
+ * kernel itself counts only in the first 128 MiB of RAM, where a kernel without
+ * KASLR goes: one with KASLR sits elsewhere at every boot, and the next one keeps
+ * out of the region (fb_cmdline_kaslr_avoids()). So the choice is the same at
+ * every boot. The lowest address above 4 GiB that fits, in the largest bank that
+ * has one, is taken (devices with 32-bit DMA need what is below; boot loaders and
+ * kexec fill memory from the top), else above the first GiB of RAM, else above
+ * its first 128 MiB; with `at_set` only that one address. There the blocks
  * begin at the first boundary behind the overhead.
+ *
+ * The facts need not come from /proc/iomem: a device tree's do as well
+ * (fb_dtb_iomem()).
  *
  * -EINVAL: the size is 0, or `at` is not aligned; -ENOSPC: nothing fits, *err
  * names the largest size that does, or what is in the way of `at`.

@@ -48,6 +48,16 @@ static const char small_pc[] = "00001000-0009fbff : System RAM\n"
 static const char tiny[] = "00100000-3fffffff : System RAM\n"
 			   "  01000000-02ffffff : Kernel code\n";
 
+/* RAM starts at 1 GiB, and the kernel with it; two banks above 4 GiB. */
+static const char board[] = "09000000-09000fff : pl011@9000000\n"
+			    "40000000-bfffffff : System RAM\n"
+			    "  40210000-41ffffff : Kernel code\n"
+			    "100000000-13fffffff : System RAM\n"
+			    "880000000-97fffffff : System RAM\n";
+
+static const char small_board[] = "40000000-9fffffff : System RAM\n"
+				  "  40210000-41ffffff : Kernel code\n";
+
 static const struct {
 	const char *name, *iomem;
 	uint64_t size, at; /* at 1: not given */
@@ -71,6 +81,14 @@ static const struct {
 	{ "arm64's overhead", pc, 2 * G, 1, 128 * M, 16 * M, 0, 4208 * M, 2064 * M, 33,
 	  16, NULL },
 	{ "no overhead", pc, 2 * G, 1, 128 * M, 0, 0, 4 * G, 2 * G, 32, 16, NULL },
+	{ "the larger bank", board, 512 * M, 1, 128 * M, 16 * M, 0, 0x887000000, 528 * M,
+	  273, 4, NULL },
+	{ "above the first GiB of RAM", small_board, 128 * M, 1, 128 * M, 16 * M, 0,
+	  0x87000000, 144 * M, 17, 1, NULL },
+	{ "above the kernel", small_board, G, 1, 128 * M, 16 * M, 0, 0x4f000000,
+	  1040 * M, 10, 8, NULL },
+	{ "on a board's kernel", small_board, G, 0x40000000, 128 * M, 16 * M, -ENOSPC, 0,
+	  0, 0, 0, "Kernel code" },
 	/* where KASLR put the kernel this time says nothing */
 	{ "over the kernel", kaslr, 2 * G, 1, 128 * M, 2 * M, 0, 4222 * M, 2050 * M, 33,
 	  16, NULL },
