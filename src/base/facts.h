@@ -28,6 +28,12 @@ struct fb_iomem {
 	size_t count;
 };
 
+/* Names that the kernel gives (arch/x86/kernel/e820.c, drivers/dax/kmem.c, 6.12). */
+#define FB_IOMEM_RAM	     "System RAM"
+#define FB_IOMEM_KMEM	     "System RAM (kmem)"
+#define FB_IOMEM_PMEM	     "Persistent Memory"
+#define FB_IOMEM_PMEM_LEGACY "Persistent Memory (legacy)"
+
 /* Who says that the region is there. */
 enum fb_region_origin {
 	FB_ORIGIN_UNKNOWN,

@@ -16,12 +16,6 @@
 #include "base/facts.h"
 #include "machine/sys.h"
 
-/* Names that the kernel gives (arch/x86/kernel/e820.c, drivers/dax/kmem.c, 6.12). */
-#define FB_IOMEM_RAM	     "System RAM"
-#define FB_IOMEM_KMEM	     "System RAM (kmem)"
-#define FB_IOMEM_PMEM	     "Persistent Memory"
-#define FB_IOMEM_PMEM_LEGACY "Persistent Memory (legacy)"
-
 /*
  * Parse the text of /proc/iomem (kernel/resource.c, r_show(), 6.12): lines
  * "START-LAST : NAME", two blanks a level. Pure. `iomem` is released with
