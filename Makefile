@@ -70,17 +70,20 @@ $(error missing libraries: $(MISSING); `make $(if $(FOREIGN),ARCH=$(ARCH) )deps`
 endif
 PKG_CFLAGS := $(shell $(PKG_CONFIG) --cflags $(PKGS))
 PKG_LIBS := $(shell $(PKG_CONFIG) --libs $(PKGS))
+# libfdt has no .pc file, and its development package is of one architecture at
+# a time: with another one's headers, the library that dtc uses does.
+PKG_LIBS += $(if $(filter /%,$(shell $(CC) -print-file-name=libfdt.so)),-lfdt,-l:libfdt.so.1)
 endif
 
 # ---- sources: explicit and sorted, a layer each --------------------------
 BASE := err facts range tree util
-FORMAT := cmdline erofs erofs_decode header
+FORMAT := cmdline dtb dtb_overlay erofs erofs_decode header
 MACHINE := clock fwmap hook iomem kconfig kexec kexec_method kexec_tools kmsg kpage \
 	lease memblk modules namespace plan run store sys watch
 ENGINE := carve hotplug image_plan image_read image_replan image_work \
 	image_write lazy lazy_fill lazy_gate region state_match state_path \
 	state_restore state_scan timeline timeline_file
-CMD := cmd_check cmd_hotadd cmd_hotremove cmd_image cmd_load cmd_plan \
+CMD := cmd_check cmd_hotadd cmd_hotremove cmd_image cmd_load cmd_overlay cmd_plan \
 	cmd_reboot cmd_restore cmd_save cmd_status config hotplug \
 	lazyrestore lazystatus load main out precopy regionstore restore save \
 	unpack
@@ -100,7 +103,7 @@ build/$(FOREIGN)vmtools/%: tests/vm/tools/%.c Makefile
 	$(Q)$(CC) -std=gnu11 $(WARN) -O2 -pthread -static -o $@ $<
 
 # ---- unit tests: each names the modules it links --------------------------
-UNIT_TESTS := test_carve test_clock test_cmdline test_erofs test_err \
+UNIT_TESTS := test_carve test_clock test_cmdline test_dtb test_erofs test_err \
 	test_header test_hook test_hotplug test_image test_kexec test_kexec_method \
 	test_kexec_tools test_kmsg test_lazy test_lease test_memblk test_plan \
 	test_precopy test_range test_region test_replan test_run test_state \
@@ -112,6 +115,8 @@ test_clock_MODULES := machine/clock
 test_cmdline_MODULES := format/cmdline base/err base/range base/util
 test_erofs_MODULES := format/erofs format/erofs_decode format/header base/err \
 	base/tree base/util
+test_dtb_MODULES := format/dtb format/dtb_overlay engine/carve machine/iomem \
+	machine/sys base/err base/facts base/range base/util
 test_err_MODULES := base/err
 test_header_MODULES := format/header base/err base/tree base/util
 test_hook_MODULES := machine/hook base/err
@@ -167,6 +172,15 @@ $(B)/tests/unit/%.o: tests/unit/%.c Makefile
 	$(call say,CC)
 	@mkdir -p $(@D)
 	$(Q)$(CC) $(FB_CPPFLAGS) $(CPPFLAGS) $(PKG_CFLAGS) $(FB_CFLAGS) $(CFLAGS) -c -o $@ $<
+
+# The templates of `fastboot overlay`, as C strings.
+DTS_TEMPLATES := disable memory region
+build/dts/%.dtso.inc: dts/template/%.dtso.in Makefile
+	@mkdir -p $(@D)
+	$(Q)sed -e '/SPDX-License-Identifier/d' -e 's/["\\]/\\&/g' -e 's/.*/"&\\n"/' $< >$@
+
+$(B)/format/dtb_overlay.o: $(DTS_TEMPLATES:%=build/dts/%.dtso.inc)
+$(B)/format/dtb_overlay.o: FB_CPPFLAGS += -Ibuild/dts
 
 # A test links only what it names: a hidden dependency shows as a link error.
 define UNIT_TEST_RULE
@@ -227,6 +241,9 @@ install: all ## install below DESTDIR and PREFIX (/usr)
 	install -m 0644 man/fastboot.8 $(DESTDIR)$(MANDIR)/man8/fastboot.8
 	install -m 0644 man/fastboot.conf.5 $(DESTDIR)$(MANDIR)/man5/fastboot.conf.5
 	install -m 0644 README.md SPEC.md LICENSE $(DESTDIR)$(DOCDIR)/
+	install -d $(DESTDIR)$(DOCDIR)/dts/boards
+	install -m 0644 dts/README.md $(DESTDIR)$(DOCDIR)/dts/
+	install -m 0644 dts/boards/*.dts dts/boards/*.dtso $(DESTDIR)$(DOCDIR)/dts/boards/
 
 .PHONY: uninstall
 uninstall: ## remove what install put there
@@ -235,8 +252,9 @@ uninstall: ## remove what install put there
 	rm -rf $(DESTDIR)$(DOCDIR)
 
 # ---- fuzzers: libFuzzer, so clang; each names the modules it compiles -------
-FUZZERS := fuzz_cmdline fuzz_image
+FUZZERS := fuzz_cmdline fuzz_dtb fuzz_image
 fuzz_cmdline_MODULES := $(test_cmdline_MODULES)
+fuzz_dtb_MODULES := $(test_dtb_MODULES)
 fuzz_image_MODULES := $(test_image_MODULES)
 FUZZ_CC ?= clang
 FUZZ_SECONDS ?= 60
@@ -245,6 +263,9 @@ FUZZ_CFLAGS := -std=gnu11 -O1 -g -fsanitize=fuzzer,address,undefined \
 
 .PHONY: fuzz-bins
 fuzz-bins: $(FUZZERS:%=build/fuzz/%)
+
+build/fuzz/fuzz_dtb: $(DTS_TEMPLATES:%=build/dts/%.dtso.inc)
+build/fuzz/fuzz_dtb: FB_CPPFLAGS += -Ibuild/dts
 
 define FUZZ_RULE
 build/fuzz/$(1): tests/fuzz/$(1).c $($(1)_MODULES:%=src/%.c) Makefile

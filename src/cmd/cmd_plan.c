@@ -13,14 +13,6 @@
 #include "format/cmdline.h"
 #include "machine/iomem.h"
 
-/*
- * What devdax keeps: up to the next multiple of the namespace's alignment.
- * libnvdimm wants regions on arm64 to begin at 16 MiB
- * (memremap_compat_align(), mm/memremap.c, 6.12).
- */
-#define OVERHEAD_X86   (2 * FB_MIB)
-#define OVERHEAD_ARM64 (16 * FB_MIB)
-
 struct options {
 	uint64_t size, at;
 	bool at_set;
@@ -106,7 +98,8 @@ static int make(const struct fb_sys *sys, const struct options *o, struct result
 	r->request.size = o->size;
 	r->request.at = o->at;
 	r->request.at_set = o->at_set;
-	r->request.overhead = r->device_tree ? OVERHEAD_ARM64 : OVERHEAD_X86;
+	r->request.overhead =
+		r->device_tree ? FB_CARVE_OVERHEAD_ARM64 : FB_CARVE_OVERHEAD_X86;
 	r->existing = find_existing(&iomem);
 	rc = fb_carve_choose(&iomem, &r->request, &r->carve, err);
 	fb_iomem_free(&iomem);
@@ -162,14 +155,14 @@ static void say_memmap(const struct fb_context *ctx, const char *memmap)
 	       memmap);
 }
 
-static void say_node(const struct fb_context *ctx, const struct result *r)
+static void say_overlay(const struct fb_context *ctx, const struct result *r)
 {
 	fb_say(ctx,
-	       "\nDeclare it in the device tree, and take the same range out of the "
-	       "memory node\n(linux,usable-memory):\n\n    pmem-region: compatible = "
-	       "\"pmem-region\"; volatile; numa-node-id = <0>;\n    reg = start %#" PRIx64
-	       ", size %#" PRIx64,
-	       r->carve.region.start, r->carve.region.size);
+	       "\nMake the overlay that takes it out of the device tree:\n\n"
+	       "    fastboot overlay --size %" PRIu64 "M --at %#" PRIx64
+	       " -o region.dtbo\n",
+	       r->carve.usable.size / FB_MIB, r->carve.region.start);
+	fb_say(ctx, "and give it to the boot loader: dts/README.md says how for each.");
 }
 
 static void say(const struct fb_context *ctx, const struct result *r)
@@ -178,7 +171,7 @@ static void say(const struct fb_context *ctx, const struct result *r)
 
 	say_choice(ctx, r);
 	if (r->device_tree)
-		say_node(ctx, r);
+		say_overlay(ctx, r);
 	else
 		say_memmap(ctx, r->memmap);
 	if (r->existing.size)

@@ -31,6 +31,14 @@ struct fb_carve_request {
  * (SUBSECTION_SIZE, include/linux/mmzone.h). */
 #define FB_CARVE_ALIGN ((uint64_t)2 << 20)
 
+/*
+ * What devdax keeps: up to the next multiple of the namespace's alignment.
+ * libnvdimm wants regions on arm64 to begin at 16 MiB
+ * (memremap_compat_align(), mm/memremap.c, 6.12).
+ */
+#define FB_CARVE_OVERHEAD_X86	((uint64_t)2 << 20)
+#define FB_CARVE_OVERHEAD_ARM64 ((uint64_t)16 << 20)
+
 struct fb_carve {
 	struct fb_range region; /* what memmap= or the device tree must say */
 	struct fb_range usable; /* what becomes RAM: whole blocks */
