@@ -559,11 +559,24 @@ static int read_tree(struct reader *r)
 	return rc ? rc : take_chosen(r);
 }
 
+/*
+ * Of versions before 16, which no kernel takes either, libfdt 1.6.1 reads past
+ * what it found out to be there.
+ */
+static int check_blob(const void *blob, size_t size)
+{
+	if (size < FDT_V17_SIZE)
+		return -FDT_ERR_TRUNCATED;
+	if (fdt_magic(blob) == FDT_MAGIC && fdt_version(blob) < 16)
+		return -FDT_ERR_BADVERSION;
+	return fdt_check_full(blob, size);
+}
+
 int fb_dtb_parse(const void *blob, size_t size, struct fb_dtb *dtb, struct fb_err *err)
 {
 	struct fb_dtb d = { .uefi = false };
 	struct reader r = { blob, &d, err };
-	int rc = size < FDT_V1_SIZE ? -FDT_ERR_TRUNCATED : fdt_check_full(blob, size);
+	int rc = check_blob(blob, size);
 
 	if (rc)
 		return fb_err_set(err, EINVAL, "not a device tree, or damaged: %s",

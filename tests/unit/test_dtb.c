@@ -527,6 +527,10 @@ static void refused(void **state)
 	refuse("\177ELF and some more of it that is long enough for a header", 58,
 	       EINVAL, "not a device tree");
 	begin(2, 2, 0);
+	size = end();
+	fdt_set_version(tree, 2);
+	refuse(tree, size, EINVAL, "FDT_ERR_BADVERSION");
+	begin(2, 2, 0);
 	refuse(tree, end(), EINVAL, "no memory node with a size");
 	begin(2, 2, 0);
 	memory("memory@0", -1, END);
