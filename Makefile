@@ -82,7 +82,7 @@ MACHINE := clock fwmap hook iomem kconfig kexec kexec_method kexec_tools kmsg kp
 	lease memblk modules namespace plan run store sys watch
 ENGINE := carve hotplug image_plan image_read image_replan image_work \
 	image_write lazy lazy_fill lazy_gate region state_match state_path \
-	state_restore state_scan timeline timeline_file
+	state_restore state_scan timeline timeline_file timeline_kernel
 CMD := cmd_check cmd_hotadd cmd_hotremove cmd_image cmd_load cmd_overlay cmd_plan \
 	cmd_reboot cmd_restore cmd_save cmd_status config hotplug \
 	lazyrestore lazystatus load main out precopy regionstore restore save \
@@ -149,8 +149,8 @@ test_run_MODULES := machine/run base/err
 test_state_MODULES := engine/state_match engine/state_path \
 	engine/state_restore engine/state_scan base/err base/tree base/util
 test_sys_MODULES := machine/sys base/err base/util
-test_timeline_MODULES := engine/timeline engine/timeline_file machine/clock \
-	machine/kmsg machine/sys base/err base/util
+test_timeline_MODULES := engine/timeline engine/timeline_file engine/timeline_kernel \
+	machine/clock machine/kmsg machine/sys base/err base/util
 test_tree_MODULES := base/tree base/util
 test_util_MODULES := base/util
 test_watch_MODULES := machine/watch machine/clock base/err

@@ -7,6 +7,7 @@
 #include "base/util.h"
 #include "cmd/cmd.h"
 #include "cmd/hotplug.h"
+#include "engine/timeline_kernel.h"
 
 struct options {
 	bool discard;
@@ -73,13 +74,27 @@ static void report_text(const struct fb_context *ctx, const struct fb_region *re
 		       fb_size_text(lost, text));
 }
 
+/* Where a timeline of this boot was begun, this is its end. */
+static void note_timeline(const struct fb_context *ctx,
+			  const struct fb_hotplug_report *report,
+			  struct fb_origin *stamps)
+{
+	if (ctx->dry_run || !report->plan.count)
+		return;
+	fb_timeline_stamp(stamps, FB_PHASE_HOTADDED);
+	if (!fb_timeline_append_stamps(FB_TIMELINE_PATH, stamps))
+		fb_timeline_append_log(FB_TIMELINE_PATH);
+}
+
 static int run(const struct fb_context *ctx, int argc, char **argv, struct fb_err *err)
 {
 	struct options o = { false };
+	struct fb_origin stamps = { .stamp_count = 0 };
 	struct fb_hotplug_report report;
 	struct fb_region region;
 	int rc = parse(argc, argv, &o, err);
 
+	fb_timeline_stamp(&stamps, FB_PHASE_HOTADDING);
 	if (!rc)
 		rc = fb_require_live_root(ctx, err);
 	if (!rc && !ctx->dry_run)
@@ -92,6 +107,7 @@ static int run(const struct fb_context *ctx, int argc, char **argv, struct fb_er
 		rc = fb_hotadd_run(ctx, &region, &report, err);
 	if (rc)
 		return rc;
+	note_timeline(ctx, &report, &stamps);
 	if (ctx->json)
 		report_json(ctx, &region, &report);
 	else

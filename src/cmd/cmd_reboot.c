@@ -451,15 +451,35 @@ static void undo(struct reboot *r, struct fb_err *err)
 
 /* ---- the sequence -------------------------------------------------------------- */
 
+/*
+ * The last stamps are too late for the header, but how long it took since is
+ * written beside it: only right before a kexec, which the counter survives.
+ */
+static int mark_left(struct reboot *r, struct fb_err *err)
+{
+	uint64_t usec;
+
+	fb_timeline_stamp(&r->stamps, FB_PHASE_LEFT);
+	usec = fb_timeline_usec(&r->stamps, FB_PHASE_COPIED, FB_PHASE_LEFT);
+	if (r->options->firmware || usec > UINT32_MAX)
+		return 0;
+	return fb_image_mark_left(&r->store, (uint32_t)usec, err);
+}
+
 /* Comes back only on failure. */
 static int leave(struct reboot *r, struct fb_err *err)
 {
+	int rc;
+
 	sync();
 	fb_timeline_stamp(&r->stamps, FB_PHASE_SYNCED);
 	say_phases(r);
 	if (r->ctx->json)
 		print_json(r, NULL);
 	fflush(stdout);
+	rc = mark_left(r, err);
+	if (rc)
+		return rc;
 	return r->options->firmware ? fb_kexec_restart(err) : fb_kexec_start(err);
 }
 

@@ -12,12 +12,14 @@
 #include "cmd/regionstore.h"
 #include "cmd/restore.h"
 #include "engine/state.h"
+#include "engine/timeline.h"
 
 struct options {
 	const char *mode;
 	const char *from; /* NULL: the region */
 	size_t dir_count;
 	char **dirs; /* none: all states */
+	struct fb_origin *stamps; /* those of this command */
 };
 
 static int parse(int argc, char **argv, struct options *o, struct fb_err *err)
@@ -183,6 +185,8 @@ static int restore_image(const struct fb_context *ctx, const struct fb_image *im
 	if (!rc && ctx->dry_run) {
 		rc = report_dry_run(&job);
 	} else if (!rc) {
+		if (job.region)
+			fb_restore_found(image, o->stamps);
 		warn_mounts(&job);
 		rc = o->mode && !strcmp(o->mode, "lazy") ? lazy(&job, err)
 							 : eager(&job, err);
@@ -206,10 +210,12 @@ static int restore_store(const struct fb_context *ctx, const struct fb_store *st
 
 static int run(const struct fb_context *ctx, int argc, char **argv, struct fb_err *err)
 {
-	struct options o = { .mode = ctx->config.restore_mode };
+	struct fb_origin stamps = { .stamp_count = 0 };
+	struct options o = { .mode = ctx->config.restore_mode, .stamps = &stamps };
 	struct fb_store store = { .fd = -1 };
 	int rc = parse(argc, argv, &o, err);
 
+	fb_timeline_stamp(&stamps, FB_PHASE_RESTORING);
 	if (!rc && !o.from)
 		rc = fb_require_live_root(ctx, err);
 	if (!rc && !o.from && !ctx->dry_run)

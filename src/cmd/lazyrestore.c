@@ -15,6 +15,7 @@
 #include "cmd/lazystatus.h"
 #include "engine/lazy.h"
 #include "engine/state.h"
+#include "engine/timeline_kernel.h"
 #include "machine/clock.h"
 
 /* How often /run/fastboot/restore.json is written. */
@@ -465,6 +466,19 @@ static void on_tick(void *context, const struct fb_lazy_progress *progress)
 	fb_lazystatus_write(&f->status, NULL);
 }
 
+static void consume(const struct filler *f)
+{
+	struct fb_err err = FB_ERR_INIT;
+
+	if (fb_image_mark_consumed(f->job->image->store, &err))
+		dprintf(f->log,
+			"<3>fastboot: the state is restored, but its image could not "
+			"be marked as used: %s\n",
+			err.text);
+	else
+		fb_timeline_append(FB_TIMELINE_PATH, FB_PHASE_CONSUMED);
+}
+
 /* All is filled: the last word in the log and in the status. */
 static void conclude(struct filler *f)
 {
@@ -481,12 +495,10 @@ static void conclude(struct filler *f)
 	update(f, &progress);
 	f->status.state = json_object_array_length(f->status.damaged) ? FB_LAZY_DAMAGED
 								      : FB_LAZY_DONE;
-	if (f->status.state == FB_LAZY_DONE && f->status.consume &&
-	    fb_image_mark_consumed(job->image->store, &err))
-		dprintf(f->log,
-			"<3>fastboot: the state is restored, but its image could not "
-			"be marked as used: %s\n",
-			err.text);
+	if (job->region)
+		fb_timeline_append(FB_TIMELINE_PATH, FB_PHASE_DRAINED);
+	if (f->status.state == FB_LAZY_DONE && f->status.consume)
+		consume(f);
 	dprintf(f->log,
 		"<6>fastboot: lazy restore from %s done after %.3f s, %zu "
 		"damaged files\n",
@@ -494,6 +506,8 @@ static void conclude(struct filler *f)
 		json_object_array_length(f->status.damaged));
 	if (fb_lazystatus_write(&f->status, &err))
 		dprintf(f->log, "<3>fastboot: %s\n", err.text);
+	if (job->region)
+		fb_timeline_append_log(FB_TIMELINE_PATH);
 }
 
 /* ---- the process ------------------------------------------------------------------
@@ -569,6 +583,8 @@ static void run_filler(const struct fb_restore *job, int to)
 	snprintf(f.status.from, sizeof(f.status.from), "%s", job->image->store->name);
 	m.rc = prepare(&f, &m.result.resumed, &m.err);
 	if (!m.rc) {
+		if (job->region)
+			fb_timeline_append(FB_TIMELINE_PATH, FB_PHASE_VISIBLE);
 		spare_from_oom();
 		if (job->region)
 			fb_lock_hand_over(

@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "base/util.h"
+#include "engine/timeline_file.h"
 
 int fb_restore_check(const struct fb_image *image, struct fb_err *err)
 {
@@ -16,6 +17,12 @@ int fb_restore_check(const struct fb_image *image, struct fb_err *err)
 			   "`fastboot image extract` still reads it",
 			   image->store->name,
 			   (unsigned long long)image->header.origin.generation);
+}
+
+void fb_restore_found(const struct fb_image *image, struct fb_origin *mine)
+{
+	fb_timeline_stamp(mine, FB_PHASE_FOUND);
+	fb_timeline_begin(FB_TIMELINE_PATH, &image->header, mine, NULL);
 }
 
 /* ---- which states ------------------------------------------------------------ */
@@ -115,6 +122,7 @@ static int consume(const struct fb_restore *job, struct fb_restore_result *resul
 		err->status = FB_EXIT_UNDO;
 		return -err->error;
 	}
+	fb_timeline_append(FB_TIMELINE_PATH, FB_PHASE_CONSUMED);
 	result->consumed = true;
 	return 0;
 }
@@ -126,6 +134,8 @@ int fb_restore_eager(const struct fb_restore *job, struct fb_restore_result *res
 			   "restoring", &result->unpacked, err);
 
 	result->consumed = false;
+	if (!rc && job->region)
+		fb_timeline_append(FB_TIMELINE_PATH, FB_PHASE_VISIBLE);
 	if (!rc && !result->unpacked.damaged_count)
 		rc = consume(job, result, err);
 	return rc;

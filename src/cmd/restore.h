@@ -6,7 +6,10 @@
  *
  *	struct fb_restore job = { .ctx = ctx, .image = &image, .region = true };
  *
+ *	fb_timeline_stamp(&mine, FB_PHASE_RESTORING);
+ *	... open the image ...
  *	fb_restore_check(&image, err);
+ *	fb_restore_found(&image, &mine);
  *	fb_restore_choose(&job, dirs, dir_count, err);
  *	fb_restore_eager(&job, &eager, err) or fb_lazyrestore(&job, &lazy, err);
  *	fb_restore_free(&job);
@@ -36,6 +39,14 @@ struct fb_restore {
 
 /* An image that was marked as used: -EALREADY with FB_EXIT_NO_IMAGE. */
 int fb_restore_check(const struct fb_image *image, struct fb_err *err);
+
+/*
+ * The image in the region was found and is about to be restored: stamp that,
+ * and begin the timeline of this boot (engine/timeline_file.h) with it and the
+ * stamps in `mine`, if any. What comes later fb_restore_eager() and
+ * fb_lazyrestore() stamp. One that cannot be written is none, and no error.
+ */
+void fb_restore_found(const struct fb_image *image, struct fb_origin *mine);
 
 /*
  * The states of these directories, all where `count` is 0. -ENOENT names those

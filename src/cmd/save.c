@@ -8,6 +8,7 @@
 #include <time.h>
 
 #include "base/util.h"
+#include "engine/timeline.h"
 #include "machine/clock.h"
 
 /* ---- which directories ----------------------------------------------------- */
@@ -213,7 +214,7 @@ int fb_save_commit(const struct fb_context *ctx, const struct fb_store *store,
 }
 
 int fb_save_write(const struct fb_context *ctx, const struct fb_store *store,
-		  struct fb_save *save, const struct fb_origin *stamps,
+		  struct fb_save *save, struct fb_origin *stamps,
 		  struct fb_save_result *result, struct fb_err *err)
 {
 	uint64_t generation, started, copied;
@@ -230,6 +231,8 @@ int fb_save_write(const struct fb_context *ctx, const struct fb_store *store,
 	if (rc)
 		return fb_interruption(rc, err);
 	copied = fb_clock_usec();
+	if (stamps)
+		fb_timeline_stamp(stamps, FB_PHASE_COPIED);
 	rc = fb_save_commit(ctx, store, save, generation, stamps, err);
 	if (rc)
 		return rc;

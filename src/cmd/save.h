@@ -74,13 +74,14 @@ struct fb_save_result {
 /*
  * Write and commit. The image that was there is gone from the first write on,
  * the new one is there when this returns 0, and none in between. `stamps` may
- * be NULL: the origin's time stamps, put into the header at the commit.
+ * be NULL: the origin's time stamps, put into the header at the commit;
+ * FB_PHASE_COPIED is added.
  *
  * -ESTALE: something was changed while it was saved; the store has no image.
  * -EINTR: a signal; errors of fb_image_begin(), _copy() and _commit().
  */
 int fb_save_write(const struct fb_context *ctx, const struct fb_store *store,
-		  struct fb_save *save, const struct fb_origin *stamps,
+		  struct fb_save *save, struct fb_origin *stamps,
 		  struct fb_save_result *result, struct fb_err *err);
 
 /*

@@ -341,20 +341,34 @@ int fb_timeline_begin(const char *path, const struct fb_header *header,
 /* ---- append
  * --------------------------------------------------------------------------- */
 
-int fb_timeline_append(const char *path, enum fb_phase phase)
+int fb_timeline_append_stamps(const char *path, const struct fb_origin *mine)
 {
-	uint64_t counter = fb_clock_counter();
-	struct fb_timeline t;
+	char text[FB_HEADER_PHASES * 40] = "";
 	fb_autoclose int fd = -1;
-	char line[64];
-	int n, rc = fb_timeline_load(path, &t, NULL);
+	struct fb_timeline t;
+	size_t size = 0;
+	int rc = fb_timeline_load(path, &t, NULL);
 
-	if (rc || fb_timeline_find(&t, phase))
+	if (rc)
 		return rc;
+	for (uint32_t i = 0; i < mine->stamp_count; i++) {
+		const struct fb_stamp *s = &mine->stamps[i];
+
+		if (!fb_timeline_find(&t, (enum fb_phase)s->phase))
+			size += (size_t)snprintf(text + size, sizeof(text) - size,
+						 "stamp %u %" PRIu64 "\n", s->phase,
+						 s->counter);
+	}
 	fd = open(path, O_WRONLY | O_APPEND | O_CLOEXEC);
 	if (fd < 0)
 		return -errno;
-	n = snprintf(line, sizeof(line), "stamp %u %" PRIu64 "\n", (unsigned int)phase,
-		     counter);
-	return write(fd, line, (size_t)n) == n ? 0 : -EIO;
+	return write(fd, text, size) == (ssize_t)size ? 0 : -EIO;
+}
+
+int fb_timeline_append(const char *path, enum fb_phase phase)
+{
+	struct fb_origin mine = { .stamp_count = 0 };
+
+	fb_timeline_stamp(&mine, phase);
+	return fb_timeline_append_stamps(path, &mine);
 }

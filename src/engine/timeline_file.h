@@ -82,6 +82,9 @@ int fb_timeline_begin(const char *path, const struct fb_header *header,
  */
 int fb_timeline_append(const char *path, enum fb_phase phase);
 
+/* The same for stamps that were made before. */
+int fb_timeline_append_stamps(const char *path, const struct fb_origin *mine);
+
 /*
  * The file. -ENOENT where there is none; else as fb_timeline_parse(), with
  * `path` in front.
