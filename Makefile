@@ -82,9 +82,10 @@ MACHINE := clock fwmap hook iomem kconfig kexec kexec_method kexec_tools kmsg kp
 	lease memblk modules namespace plan run store sys watch
 ENGINE := carve hotplug image_plan image_read image_replan image_work \
 	image_write lazy lazy_fill lazy_gate region state_match state_path \
-	state_restore state_scan timeline timeline_file timeline_kernel
+	state_restore state_scan timeline timeline_file timeline_kernel \
+	timeline_svg timeline_view
 CMD := cmd_check cmd_hotadd cmd_hotremove cmd_image cmd_load cmd_overlay cmd_plan \
-	cmd_reboot cmd_restore cmd_save cmd_status config hotplug \
+	cmd_reboot cmd_restore cmd_save cmd_status cmd_timeline config hotplug \
 	lazyrestore lazystatus load main out precopy regionstore restore save \
 	unpack
 MODULES := $(BASE:%=base/%) $(FORMAT:%=format/%) $(MACHINE:%=machine/%) \
@@ -107,7 +108,7 @@ UNIT_TESTS := test_carve test_clock test_cmdline test_dtb test_erofs test_err \
 	test_header test_hook test_hotplug test_image test_kexec test_kexec_method \
 	test_kexec_tools test_kmsg test_lazy test_lease test_memblk test_plan \
 	test_precopy test_range test_region test_replan test_run test_state \
-	test_sys test_timeline test_tree test_util \
+	test_sys test_timeline test_timeline_view test_tree test_util \
 	test_watch
 test_carve_MODULES := engine/carve machine/iomem machine/sys base/err \
 	base/facts base/range base/util
@@ -150,7 +151,9 @@ test_state_MODULES := engine/state_match engine/state_path \
 	engine/state_restore engine/state_scan base/err base/tree base/util
 test_sys_MODULES := machine/sys base/err base/util
 test_timeline_MODULES := engine/timeline engine/timeline_file engine/timeline_kernel \
+	engine/timeline_svg engine/timeline_view \
 	machine/clock machine/kmsg machine/sys base/err base/util
+test_timeline_view_MODULES = $(test_timeline_MODULES)
 test_tree_MODULES := base/tree base/util
 test_util_MODULES := base/util
 test_watch_MODULES := machine/watch machine/clock base/err

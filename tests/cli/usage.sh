@@ -21,7 +21,7 @@ usage_error() {
 	check_match "$name: names it" "$regex" "$ERRORS"
 }
 
-commands='check plan status hotadd hotremove save restore image load reboot'
+commands='check plan status hotadd hotremove save restore image load reboot timeline'
 
 global_options() {
 	expect_status 0 "--help" "$FASTBOOT" --help
@@ -34,7 +34,6 @@ global_options() {
 	usage_error "no command" 'which command'
 	usage_error "unknown command" "unknown command 'frobnicate'" frobnicate
 	usage_error "later features are absent: overlay" "unknown command 'overlay'" overlay
-	usage_error "later features are absent: timeline" "unknown command 'timeline'" timeline
 	usage_error "unknown long option" '--frob' --frob check
 	usage_error "unknown short option" '-z' -z check
 	usage_error "option without its value" '--config' --config
