@@ -97,7 +97,7 @@ struct layout {
 	bool colour;
 };
 
-#define INDENT(row) \
+#define INDENT(row)                                                                    \
 	((row)->kind == FB_ROW_STEP || (row)->kind == FB_ROW_PARALLEL ? 4 : 2)
 
 static struct layout find_layout(const struct fb_timeline_view *view)
@@ -256,10 +256,10 @@ static struct json_object *boot_json(const struct fb_timeline_boot *boot)
 static void add_span(struct json_object *o, const char *key,
 		     const struct fb_timeline_span *span)
 {
-	json_object_object_add(o, key,
-			       span->known ? json_object_new_uint64(span->end_usec -
-								    span->start_usec)
-					   : NULL);
+	json_object_object_add(
+		o, key,
+		span->known ? json_object_new_uint64(span->end_usec - span->start_usec)
+			    : NULL);
 }
 
 static struct json_object *row_json(const struct fb_timeline_row *row)
@@ -356,8 +356,10 @@ const struct fb_command fb_cmd_timeline = {
 	.arguments = "[--json] [--svg FILE] [--from FILE]",
 	.summary = "show where the last reboot's time went",
 	.help = "      --json        one JSON document, times in microseconds\n"
-		"      --svg FILE    write a picture of it; '-' is the standard output\n"
-		"      --from FILE   a timeline of another machine or boot, a copy of its\n"
+		"      --svg FILE    write a picture of it; '-' is the standard "
+		"output\n"
+		"      --from FILE   a timeline of another machine or boot, a copy of "
+		"its\n"
 		"                    " FB_TIMELINE_PATH "\n",
 	.run = run,
 };

@@ -26,7 +26,8 @@ static const struct {
 } looks[FB_TIMELINE_SECTIONS] = {
 	[FB_TIMELINE_PREPARE] = { "#3b7ea1", "#9cc3d5", "the applications run" },
 	[FB_TIMELINE_BLACKOUT] = { "#c23b32", "#e8a49f", "they do not run" },
-	[FB_TIMELINE_AFTER] = { "#3f8f5b", "#a3cfb2", "they run under the next kernel" },
+	[FB_TIMELINE_AFTER] = { "#3f8f5b", "#a3cfb2",
+				"they run under the next kernel" },
 };
 
 char *fb_timeline_usec_text(uint64_t usec, char buf[FB_USEC_TEXT_MAX])
@@ -120,7 +121,7 @@ static void put_lane(FILE *out, const struct fb_timeline_row *row,
 		     const struct scale *scale, size_t lane)
 {
 	bool part = row->kind == FB_ROW_STEP || row->kind == FB_ROW_PARALLEL;
-	const char *fill = part ? looks[row->section].step
+	const char *fill = part			       ? looks[row->section].step
 			   : row->kind == FB_ROW_OTHER ? "#b5b5b5"
 						       : looks[row->section].bar;
 	double x = x_at(scale, row->start_usec);
@@ -155,8 +156,8 @@ static void put_heading(FILE *out, const struct fb_timeline_view *view,
 	const struct fb_timeline_span *span = &view->sections[section];
 	char text[FB_USEC_TEXT_MAX];
 
-	fprintf(out, "<text class=\"head\" x=\"%d\" y=\"14\" style=\"fill: %s\">%s: ", -LABELS,
-		looks[section].bar, fb_timeline_section_text(section));
+	fprintf(out, "<text class=\"head\" x=\"%d\" y=\"14\" style=\"fill: %s\">%s: ",
+		-LABELS, looks[section].bar, fb_timeline_section_text(section));
 	if (span->known)
 		fputs(fb_timeline_usec_text(span->end_usec - span->start_usec, text),
 		      out);
@@ -242,7 +243,8 @@ static void put_begin(FILE *out, size_t height)
 	      ".tick { font-size: 10px; fill: #777777; text-anchor: middle; }\n"
 	      ".label { text-anchor: end; }\n"
 	      ".part { text-anchor: end; font-size: 11px; fill: #666666; }\n"
-	      ".time { font-size: 11px; }\n"
+	      ".time { font-size: 11px; stroke: #ffffff; stroke-width: 3; "
+	      "paint-order: stroke; }\n"
 	      ".strip { text-anchor: middle; fill: #ffffff; }\n"
 	      ".grid { stroke: #dddddd; stroke-width: 1; }\n"
 	      "</style>\n",

@@ -107,8 +107,7 @@ static uint64_t since(const struct sides *s, uint64_t from, uint64_t to)
 static uint64_t position(const struct sides *s, const struct fb_stamp *stamp)
 {
 	return is_next(stamp->phase)
-		       ? s->next_usec +
-				 since(s, s->next.of[0].counter, stamp->counter)
+		       ? s->next_usec + since(s, s->next.of[0].counter, stamp->counter)
 		       : since(s, s->old.of[0].counter, stamp->counter);
 }
 
@@ -118,8 +117,9 @@ static enum fb_timeline_clock judge(const struct sides *s)
 
 	if (!left)
 		return FB_CLOCK_RESET;
-	return s->next.count && s->next.of[0].counter < left->counter ? FB_CLOCK_ANEW
-								      : FB_CLOCK_THROUGH;
+	return s->next.count && s->next.of[0].counter < left->counter
+		       ? FB_CLOCK_ANEW
+		       : FB_CLOCK_THROUGH;
 }
 
 static void find_sides(const struct fb_timeline *t, struct sides *s)
@@ -228,8 +228,9 @@ static void add_phase(const struct sides *s, struct fb_timeline_view *v,
 {
 	uint64_t start = position(s, from);
 	size_t first = v->row_count;
-	struct fb_timeline_row *row = add_row(
-		v, kind_of(to->phase), fb_phase_text(to->phase), start, position(s, to));
+	struct fb_timeline_row *row =
+		add_row(v, kind_of(to->phase), fb_phase_text(to->phase), start,
+			position(s, to));
 
 	row->phase = to->phase;
 	if (from->phase == FB_PHASE_KERNEL) {
@@ -258,17 +259,15 @@ static void find_sections(const struct sides *s, struct fb_timeline_view *v)
 	const struct fb_stamp *blackout = find(&s->old, FB_PHASE_BLACKOUT);
 	const struct fb_stamp *visible = find(&s->next, FB_PHASE_VISIBLE);
 	bool through = s->clock == FB_CLOCK_THROUGH;
-	uint64_t last = s->next.count
-				? position(s, &s->next.of[s->next.count - 1])
-				: s->next_usec;
+	uint64_t last = s->next.count ? position(s, &s->next.of[s->next.count - 1])
+				      : s->next_usec;
 	uint64_t begin = blackout ? position(s, blackout) : s->next_usec;
 	uint64_t end = visible ? position(s, visible) : last;
 
 	v->sections[FB_TIMELINE_PREPARE] =
 		(struct fb_timeline_span){ blackout != NULL, 0, begin };
-	v->sections[FB_TIMELINE_BLACKOUT] = (struct fb_timeline_span){
-		through && blackout && visible, begin, end
-	};
+	v->sections[FB_TIMELINE_BLACKOUT] =
+		(struct fb_timeline_span){ through && blackout && visible, begin, end };
 	v->sections[FB_TIMELINE_AFTER] =
 		(struct fb_timeline_span){ visible != NULL, end, last };
 	v->total = (struct fb_timeline_span){ through && blackout && visible, 0, last };
