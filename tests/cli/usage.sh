@@ -21,7 +21,7 @@ usage_error() {
 	check_match "$name: names it" "$regex" "$ERRORS"
 }
 
-commands='check plan status hotadd hotremove save restore image load reboot timeline'
+commands='check plan status hotadd hotremove save restore image load reboot overlay timeline'
 
 global_options() {
 	expect_status 0 "--help" "$FASTBOOT" --help
@@ -33,7 +33,6 @@ global_options() {
 	check_match "--version is a version" '^fastboot [0-9]+\.[0-9]+\.[0-9]+$' "$OUTPUT"
 	usage_error "no command" 'which command'
 	usage_error "unknown command" "unknown command 'frobnicate'" frobnicate
-	usage_error "later features are absent: overlay" "unknown command 'overlay'" overlay
 	usage_error "unknown long option" '--frob' --frob check
 	usage_error "unknown short option" '-z' -z check
 	usage_error "option without its value" '--config' --config
