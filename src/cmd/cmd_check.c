@@ -309,14 +309,12 @@ static void check_use(struct checker *c)
 /* ---- kexec ----------------------------------------------------------- */
 
 /* Which of its calls the kernel would be given, and why. */
-static void check_method(struct checker *c)
+static void check_method(struct checker *c, const struct fb_kexec_facts *facts)
 {
 	struct fb_err why = FB_ERR_INIT;
 	struct fb_kexec_choice choice;
-	struct fb_kexec_facts facts;
 
-	fb_kexec_facts_read(&c->ctx->sys, &facts);
-	if (fb_kexec_choose(&facts, c->ctx->config.method, &choice, &why))
+	if (fb_kexec_choose(facts, c->ctx->config.method, &choice, &why))
 		add(c, why.status == FB_EXIT_IMPOSSIBLE ? IMPOSSIBLE : MISSING,
 		    "kexec method", "", "%s", why.text);
 	else
@@ -324,11 +322,22 @@ static void check_method(struct checker *c)
 		    fb_kexec_method_text(choice.method), choice.why);
 }
 
+static void check_signature(struct checker *c, const struct fb_kexec_facts *facts)
+{
+	if (facts->signature[0])
+		add(c, NOTE, "signature", "load only a signed kernel",
+		    "%s: the next kernel must be signed", facts->signature);
+	else if (facts->doubt[0])
+		add(c, OK, "signature", "", "perhaps required: %s", facts->doubt);
+	else
+		add(c, OK, "signature", "", "not required");
+}
+
 static void check_kexec(struct checker *c)
 {
 	struct fb_kexec_status k;
+	struct fb_kexec_facts facts;
 	struct fb_err why = FB_ERR_INIT;
-	bool locked;
 
 	if (fb_kexec_status(&c->ctx->sys, &k, &why)) {
 		add(c, MISSING, "kexec", "", "%s", why.text);
@@ -343,17 +352,10 @@ static void check_kexec(struct checker *c)
 		    "disabled until the next boot");
 	else
 		add(c, OK, "kexec", "", "allowed");
+	fb_kexec_facts_read(&c->ctx->sys, &facts);
 	if (k.supported)
-		check_method(c);
-	locked = k.lockdown[0] && strcmp(k.lockdown, "none");
-	if (locked)
-		add(c, NOTE, "lockdown", "load only a signed kernel",
-		    "%s: the next kernel must be signed", k.lockdown);
-	else if (c->kconfig && fb_kconfig_value(c->kconfig, "KEXEC_SIG_FORCE") != 'n')
-		add(c, NOTE, "signature", "load only a signed kernel",
-		    "CONFIG_KEXEC_SIG_FORCE: the next kernel must be signed");
-	else
-		add(c, OK, "signature", "", "not required");
+		check_method(c, &facts);
+	check_signature(c, &facts);
 }
 
 /* ---- the states ------------------------------------------------------ */

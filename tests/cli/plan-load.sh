@@ -214,6 +214,7 @@ not_by kexec_load "locked down" 1 missing 'locked down \(integrity\): use kexec_
 stock CONFIG_KEXEC_SIG_FORCE=y
 by auto "signatures are enforced" 'kexec_file_load: CONFIG_KEXEC_SIG_FORCE is set$'
 not_by kexec_load "signatures are enforced" 1 missing 'SIG_FORCE'
+check_match "signatures are enforced: check" '^note +signature +CONFIG_KEXEC_SIG_FORCE .*must be signed' "$OUTPUT"
 stock
 rm "$tree/boot/config-6.12"
 by auto "configuration unknown" 'kexec_file_load: .*install /boot/config-RELEASE$'

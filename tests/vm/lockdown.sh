@@ -41,5 +41,5 @@ expect_status 255 "the kernel agrees" kexec -c -i -l --command-line=x /tmp/vmlin
 expect_status 0 "check" fastboot check
 check_eq "check says which call" 1 \
 	"$(echo "$OUTPUT" | grep -c '^ok *kexec method *kexec_file_load: the kernel is locked down')"
-check_eq "check says it beforehand" 1 "$(echo "$OUTPUT" | grep -c '^note *lockdown .*must be signed')"
+check_eq "check says it beforehand" 1 "$(echo "$OUTPUT" | grep -c '^note *signature .*locked down (integrity): the next kernel must be signed')"
 finish
