@@ -6,6 +6,7 @@
 #
 #   # vm-kernels: 6.12 6.1        kernels to run on (default: both); fast is the
 #                                 one that kernel/build makes; arm64-6.12 …
+#   # vm-more-kernels: 6.1        with scripts/test --all-kernels
 #   # vm-programs: ndctl kexec    host programs to take along, with libraries
 #   # vm-add: HOST[:GUEST] …      files to take along, relative to the repository
 #   # vm-timeout: 300             seconds until the guest is killed

@@ -5,7 +5,8 @@
 # the machine as before; what it loads lies outside of the region, hot-added
 # or not; and the undo takes it away again.
 #
-# vm-kernels: 6.12 6.1
+# vm-kernels: 6.12
+# vm-more-kernels: 6.1
 # vm-programs: kexec
 # vm-timeout: 240
 

@@ -5,6 +5,8 @@
 # refuses is one clear line, and nothing stays loaded; [kexec] method = auto
 # stays with the call that checks signatures, and kexec_load is refused.
 #
+# vm-kernels: 6.12
+# vm-more-kernels: 6.1
 # vm-append: lockdown=integrity
 # vm-programs: kexec
 # vm-timeout: 200

@@ -7,7 +7,8 @@
 # kernel's source only: a limit below the region does no harm, one inside cuts
 # the region in two.
 #
-# vm-kernels: 6.12 6.1
+# vm-kernels: 6.12
+# vm-more-kernels: 6.1
 # vm-programs: kexec
 # vm-timeout: 300
 # vm-region: none

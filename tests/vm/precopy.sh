@@ -9,7 +9,8 @@
 #   stage 2  the same without copying ahead, to compare      -> kexec
 #   stage 3  the end
 #
-# vm-kernels: 6.12 6.1
+# vm-kernels: 6.12
+# vm-more-kernels: 6.1
 # vm-programs: kexec
 # vm-add: tests/vm/tools/reboot.sh build/vmtools/churn
 # vm-timeout: 900

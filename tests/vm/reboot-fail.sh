@@ -4,7 +4,8 @@
 # A `fastboot reboot` that fails leaves the machine as it was: blocks, modes,
 # the loaded kernel, the hooks, the state; and no image that is stale.
 #
-# vm-kernels: 6.12 6.1
+# vm-kernels: 6.12
+# vm-more-kernels: 6.1
 # vm-programs: kexec
 # vm-add: tests/vm/tools/reboot.sh
 # vm-timeout: 600

@@ -11,7 +11,8 @@
 #   stage 3  restored lazily                             -> reset by the firmware
 #   stage 4  the clock did not run through: nothing is invented
 #
-# vm-kernels: 6.12 6.1
+# vm-kernels: 6.12
+# vm-more-kernels: 6.1
 # vm-programs: kexec stat xmllint
 # vm-add: tests/vm/tools/reboot.sh
 # vm-timeout: 900
