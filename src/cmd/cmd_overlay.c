@@ -260,6 +260,20 @@ static int write_file(const char *path, const void *data, size_t size,
 	return fb_err_sys(err, -rc, "cannot write %s", path);
 }
 
+/* A node that has the region's name and is something else would spoil it. */
+static int prove(const void *merged, size_t size, struct fb_range region,
+		 struct fb_err *err)
+{
+	struct fb_dtb dtb;
+	int rc = fb_dtb_parse(merged, size, &dtb, err);
+
+	if (!rc) {
+		rc = fb_dtb_carries(&dtb, region, false, err);
+		fb_dtb_free(&dtb);
+	}
+	return rc ? fb_err_prefix(err, "with the overlay applied") : 0;
+}
+
 /* Everything is made before anything is written. */
 static int write_files(const struct options *o, const struct result *r,
 		       struct fb_err *err)
@@ -272,6 +286,8 @@ static int write_files(const struct options *o, const struct result *r,
 	if (!rc)
 		rc = fb_dtb_apply(r->blob, r->blob_size, blob, blob_size, &merged,
 				  &merged_size, err);
+	if (!rc)
+		rc = prove(merged, merged_size, r->carve.region, err);
 	if (!rc)
 		rc = fb_dtb_overlay_text(&r->overlay, &text, err);
 	if (!rc && o->output)

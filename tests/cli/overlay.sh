@@ -165,6 +165,18 @@ refused "no number" 2 "'2X'" --base base.dtb --size 2X -o x.dtbo
 refused "an operand" 2 "'base.dtb'" --size 2G -o x.dtbo base.dtb
 refused "odd blocks" 2 'power of two' --base base.dtb --size 2G --block-size 3M -o x.dtbo
 
+cat >named.dts <<-'END'
+	/dts-v1/;
+	/ {
+		#address-cells = <2>;
+		#size-cells = <2>;
+		pmem@107000000 { device_type = "memory"; reg = <0x0 0x0 0x2 0x0>; };
+	};
+END
+compile named.dts named.dtb 2>/dev/null
+refused "a node of that name that is something else" 1 'with the overlay applied: ' \
+	--base named.dtb --size 2G -o x.dtbo
+
 two_regions() {
 	dtc -q -I dtb -O dts first.dtb | sed '$d'
 	printf '\tpmem@40000000 { compatible = "pmem-region"; volatile; reg = <0 0x40000000 0 0x1000>; };\n};\n'

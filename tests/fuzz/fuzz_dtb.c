@@ -4,7 +4,10 @@
  * in a tree is in the merged tree, out of the kernel's RAM, and the overlay for
  * the merged tree changes nothing.
  */
+#include <inttypes.h>
+#include <libfdt.h>
 #include <stdint.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -38,6 +41,19 @@ static void *merge(const void *base, size_t base_size, const struct fb_dtb *d,
 	if (fb_dtb_apply(base, base_size, blob, blob_size, &merged, size, NULL))
 		return NULL;
 	return merged;
+}
+
+/*
+ * Has something else the name that the region's nodes will get? Then the
+ * command finds the merged tree wrong, and refuses.
+ */
+static bool name_is_taken(const void *base, struct fb_range region)
+{
+	char path[64];
+
+	snprintf(path, sizeof(path), "/reserved-memory/pmem@%" PRIx64, region.start);
+	return fdt_path_offset(base, path) >= 0 ||
+	       fdt_path_offset(base, strrchr(path, '/')) >= 0;
 }
 
 static void judge(const void *merged, size_t size, struct fb_range region)
@@ -76,7 +92,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	require(!fb_dtb_iomem(&d, old, &iomem, NULL));
 	if (!fb_carve_choose(&iomem, &rq, &carve, NULL)) {
 		merged = merge(data, size, &d, carve.region, old, &merged_size);
-		if (merged)
+		if (merged && !name_is_taken(data, carve.region))
 			judge(merged, merged_size, carve.region);
 	}
 	fb_iomem_free(&iomem);
