@@ -78,7 +78,7 @@ endif
 # ---- sources: explicit and sorted, a layer each --------------------------
 BASE := err facts range tree util
 FORMAT := cmdline dtb dtb_overlay erofs erofs_decode header
-MACHINE := clock fwmap hook iomem kconfig kexec kexec_method kexec_tools kmsg kpage \
+MACHINE := clock dtree fwmap hook iomem kconfig kexec kexec_method kexec_tools kmsg kpage \
 	lease memblk modules namespace plan run store sys watch
 ENGINE := carve hotplug image_plan image_read image_replan image_work \
 	image_write lazy lazy_fill lazy_gate region state_match state_path \
@@ -104,7 +104,7 @@ build/$(FOREIGN)vmtools/%: tests/vm/tools/%.c Makefile
 	$(Q)$(CC) -std=gnu11 $(WARN) -O2 -pthread -static -o $@ $<
 
 # ---- unit tests: each names the modules it links --------------------------
-UNIT_TESTS := test_carve test_clock test_cmdline test_dtb test_erofs test_err \
+UNIT_TESTS := test_carve test_clock test_cmdline test_dtb test_dtree test_erofs test_err \
 	test_header test_hook test_hotplug test_image test_kexec test_kexec_method \
 	test_kexec_tools test_kmsg test_lazy test_lease test_memblk test_plan \
 	test_precopy test_range test_region test_replan test_run test_state \
@@ -118,6 +118,8 @@ test_erofs_MODULES := format/erofs format/erofs_decode format/header base/err \
 	base/tree base/util
 test_dtb_MODULES := format/dtb format/dtb_overlay engine/carve machine/iomem \
 	machine/sys base/err base/facts base/range base/util
+test_dtree_MODULES := machine/dtree format/dtb base/err base/facts \
+	base/range base/util
 test_err_MODULES := base/err
 test_header_MODULES := format/header base/err base/tree base/util
 test_hook_MODULES := machine/hook base/err
@@ -143,7 +145,8 @@ test_precopy_MODULES := cmd/precopy engine/image_plan engine/image_read \
 	engine/state_path engine/state_scan format/erofs format/erofs_decode \
 	format/header machine/lease machine/store base/err base/tree base/util
 test_range_MODULES := base/range
-test_region_MODULES := engine/region format/cmdline machine/iomem base/err \
+test_region_MODULES := engine/region format/cmdline format/dtb machine/dtree \
+	machine/iomem base/err \
 	base/facts base/range base/util
 test_replan_MODULES = $(test_image_MODULES)
 test_run_MODULES := machine/run base/err

@@ -220,14 +220,15 @@ static void check_region(struct checker *c)
 	struct fb_err why = FB_ERR_INIT;
 	struct fb_regions regions;
 	char size[FB_SIZE_TEXT_MAX], range[FB_RANGE_TEXT_MAX];
+	int rc;
 
 	if (fb_region_list(&c->ctx->sys, &regions, &why)) {
 		add(c, MISSING, "region", "run it as root", "%s", why.text);
 		return;
 	}
-	c->have_region =
-		!fb_region_choose(&regions, config->region_set ? &config->region : NULL,
-				  &c->region, &why);
+	rc = fb_region_choose(&regions, config->region_set ? &config->region : NULL,
+			      &c->region, &why);
+	c->have_region = !rc;
 	if (c->have_region)
 		add(c, OK, "region", "", "%s, %s, from %s, mode %s",
 		    fb_size_text(c->region.range.size, size),
@@ -236,9 +237,11 @@ static void check_region(struct checker *c)
 		    fb_namespace_mode_text(c->region.mode));
 	else
 		add(c, MISSING, "region",
-		    /* Without any, the text says it. */
-		    regions.count ? "set [region] in /etc/fastboot.conf" : "", "%s",
-		    why.text);
+		    /* Otherwise the text says it. */
+		    rc == -ENOTUNIQ || rc == -ENOENT
+			    ? "set [region] in /etc/fastboot.conf"
+			    : "",
+		    "%s", why.text);
 	if (c->have_region && regions.lost[0])
 		add(c, MISSING, "memmap", "correct the kernel's command line", "%s",
 		    regions.lost);
@@ -271,6 +274,9 @@ static void check_carry(struct checker *c)
 	fb_autofree char *cmdline = NULL;
 	struct fb_err why = FB_ERR_INIT;
 
+	if (c->have_region && c->region.origin == FB_ORIGIN_DEVICE_TREE)
+		add(c, OK, "carry-over", "",
+		    "the node in the running device tree, which kexec passes on");
 	if (!c->have_region || c->region.origin != FB_ORIGIN_MEMMAP)
 		return;
 	if (fb_sys_read(&c->ctx->sys, "/proc/cmdline", &cmdline, NULL, &why) ||

@@ -11,6 +11,7 @@
 #include "engine/carve.h"
 #include "machine/memblk.h"
 #include "format/cmdline.h"
+#include "machine/dtree.h"
 #include "machine/iomem.h"
 
 struct options {
@@ -59,16 +60,21 @@ static int parse(int argc, char **argv, struct options *o, struct fb_err *err)
 	return 0;
 }
 
-static struct fb_range find_existing(const struct fb_iomem *iomem)
+static int find_existing(const struct fb_sys *sys, const struct fb_iomem *iomem,
+			 struct fb_range *existing, struct fb_err *err)
 {
-	struct fb_range none = { 0, 0 };
+	struct fb_dtree_regions nodes = { NULL, 0 };
+	int rc = fb_dtree_regions(sys, &nodes, err);
 
-	for (size_t i = 0; i < iomem->count; i++)
+	if (!rc && nodes.count)
+		*existing = nodes.list[0].range;
+	free(nodes.list);
+	for (size_t i = 0; i < iomem->count && !existing->size; i++)
 		if (!iomem->entries[i].depth &&
 		    (!strcmp(iomem->entries[i].name, FB_IOMEM_PMEM) ||
 		     !strcmp(iomem->entries[i].name, FB_IOMEM_PMEM_LEGACY)))
-			return iomem->entries[i].range;
-	return none;
+			*existing = iomem->entries[i].range;
+	return rc;
 }
 
 /* Would KASLR keep out of it once the text is on the command line? */
@@ -94,14 +100,15 @@ static int make(const struct fb_sys *sys, const struct options *o, struct result
 		rc = fb_iomem_read(sys, &iomem, err);
 	if (rc)
 		return rc;
-	r->device_tree = fb_sys_exists(sys, "/sys/firmware/devicetree/base");
+	r->device_tree = fb_dtree_present(sys);
 	r->request.size = o->size;
 	r->request.at = o->at;
 	r->request.at_set = o->at_set;
 	r->request.overhead =
 		r->device_tree ? FB_CARVE_OVERHEAD_ARM64 : FB_CARVE_OVERHEAD_X86;
-	r->existing = find_existing(&iomem);
-	rc = fb_carve_choose(&iomem, &r->request, &r->carve, err);
+	rc = find_existing(sys, &iomem, &r->existing, err);
+	if (!rc)
+		rc = fb_carve_choose(&iomem, &r->request, &r->carve, err);
 	fb_iomem_free(&iomem);
 	if (rc)
 		return rc;
@@ -175,8 +182,9 @@ static void say(const struct fb_context *ctx, const struct result *r)
 	else
 		say_memmap(ctx, r->memmap);
 	if (r->existing.size)
-		fb_warn(ctx, "there is a region already, at %s; this would be another",
-			fb_range_text(r->existing, range));
+		fb_warn(ctx, "there is a region already, at %s; this would %s",
+			fb_range_text(r->existing, range),
+			r->device_tree ? "move it" : "be another");
 	if (r->kaslr.error)
 		fb_warn(ctx, "%s", r->kaslr.text);
 }

@@ -10,6 +10,7 @@
 
 #include "base/util.h"
 #include "format/cmdline.h"
+#include "machine/dtree.h"
 #include "machine/iomem.h"
 
 #define ND_DEVICES  "/sys/bus/nd/devices"
@@ -127,6 +128,57 @@ static int add_from_iomem(struct listing *l, struct fb_err *err)
 	return 0;
 }
 
+static void lose_node(struct listing *l, struct fb_range range, const char *name)
+{
+	char text[FB_RANGE_TEXT_MAX];
+
+	l->found.covered = range;
+	snprintf(l->found.lost, sizeof(l->found.lost),
+		 "the region %s of the device tree cannot be used: the kernel has "
+		 "\"%.60s\" there; take the range out of linux,usable-memory as "
+		 "`fastboot overlay` does, and see that the boot loader keeps it, or "
+		 "boot with mem=",
+		 fb_range_text(range, text), name);
+}
+
+/*
+ * Of the memory that the kernel knows nothing may be in the region, not even
+ * reserved: nd_pmem then fails, and making a namespace crashes the kernel.
+ */
+static void check_node(struct listing *l, struct fb_range range)
+{
+	for (size_t i = 0; i < l->iomem.count; i++) {
+		const struct fb_iomem_entry *e = &l->iomem.entries[i];
+
+		if (!e->depth && fb_range_overlaps(e->range, range) &&
+		    (!strcmp(e->name, FB_IOMEM_RAM) || !strcmp(e->name, "reserved"))) {
+			lose_node(l, range, e->name);
+			return;
+		}
+	}
+}
+
+/* Where the drivers are not loaded nothing else tells of these. */
+static int add_from_tree(struct listing *l, struct fb_err *err)
+{
+	struct fb_dtree_regions nodes = { NULL, 0 };
+	int rc = fb_dtree_regions(l->sys, &nodes, err);
+
+	for (size_t i = 0; i < nodes.count && !rc; i++) {
+		struct fb_region *region = candidate(l, nodes.list[i].range);
+
+		if (!region) {
+			rc = fb_err_sys(err, ENOMEM, "regions");
+			break;
+		}
+		region->origin = FB_ORIGIN_DEVICE_TREE;
+		region->node = nodes.list[i].numa_node;
+		check_node(l, region->range);
+	}
+	free(nodes.list);
+	return rc;
+}
+
 static int compare_regions(const void *a, const void *b)
 {
 	const struct fb_region *x = a, *y = b;
@@ -229,7 +281,8 @@ static int read_nd_region(struct listing *l, char **devices, const char *name,
 		return fb_err_sys(err, ENOMEM, "regions");
 	snprintf(region->nd_region, sizeof(region->nd_region), "%s", name);
 	device_text(l->sys, ND_DEVICES, name, "target_node", node, sizeof(node));
-	region->node = node[0] ? atoi(node) : -1;
+	if (node[0])
+		region->node = atoi(node);
 	if (!path_join(path, ND_DEVICES "/%s/of_node", name) &&
 	    fb_sys_exists(l->sys, path))
 		region->origin = FB_ORIGIN_DEVICE_TREE;
@@ -427,6 +480,8 @@ static int fill(struct listing *l, struct fb_err *err)
 	if (!rc)
 		rc = add_from_iomem(l, err);
 	if (!rc)
+		rc = add_from_tree(l, err);
+	if (!rc)
 		rc = add_from_nd(l, err);
 	if (rc)
 		return rc;
@@ -527,6 +582,9 @@ int fb_region_choose(const struct fb_regions *regions, const struct fb_range *wa
 		if (!wanted || fb_range_equal(regions->regions[i].range, *wanted)) {
 			if (fb_range_equal(regions->regions[i].range, regions->hollow))
 				return reaches_out(regions->hollow, err);
+			if (fb_range_equal(regions->regions[i].range, regions->covered))
+				return fb_err_exit(err, FB_EXIT_IMPOSSIBLE, EFAULT,
+						   "%s", regions->lost);
 			*region = regions->regions[i];
 			return 0;
 		}

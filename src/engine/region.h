@@ -12,8 +12,8 @@
  *	rc = fb_region_find(sys, wanted, &region, err);
  *
  * A candidate is a range that /proc/iomem calls "Persistent Memory" or
- * "Persistent Memory (legacy)", or a region of libnvdimm (arm64: of_pmem puts
- * no name into /proc/iomem). Where a candidate comes from is told by
+ * "Persistent Memory (legacy)", a volatile pmem-region node of the device tree
+ * (arm64: of_pmem puts no name into /proc/iomem), or a region of libnvdimm. Where a candidate comes from is told by
  * memmap=SIZE!START on /proc/cmdline or by the device tree; else it is the
  * firmware's. Sources: arch/x86/kernel/e820.c, drivers/nvdimm/{e820,of_pmem,
  * region_devs,namespace_devs,claim}.c, drivers/dax/{bus,kmem}.c, Linux 6.12.
@@ -35,7 +35,8 @@ struct fb_regions {
 	struct fb_region *regions; /* ascending addresses; owned */
 	size_t count;
 	/*
-	 * What the command line asked for and the kernel did not make, one
+	 * What the command line or the device tree asked for and the kernel did
+	 * not make, one
 	 * sentence with the reason ("memmap=2G!14G on the command line is not
 	 * in /proc/iomem: ..."); "" when everything is there.
 	 */
@@ -45,6 +46,11 @@ struct fb_regions {
 	 * it all the same, and what is written there is gone. size 0: none.
 	 */
 	struct fb_range hollow;
+	/*
+	 * The region of the device tree that the kernel took into its map of
+	 * memory all the same; `lost` says it. size 0: none.
+	 */
+	struct fb_range covered;
 };
 
 /*
@@ -66,7 +72,8 @@ void fb_regions_free(struct fb_regions *regions);
  *              fastboot.conf; status FB_EXIT_FAILED
  *   -ENOENT    `wanted` is none of them: lists them; status FB_EXIT_FAILED
  *   -EFAULT    it reaches past the memory there is (/sys/firmware/memmap, where
- *              the kernel has that); status FB_EXIT_IMPOSSIBLE
+ *              the kernel has that), or the kernel has it in its map of
+ *              memory; status FB_EXIT_IMPOSSIBLE
  */
 int fb_region_choose(const struct fb_regions *regions, const struct fb_range *wanted,
 		     struct fb_region *region, struct fb_err *err);

@@ -9,6 +9,7 @@
 #include <string.h>
 
 #include "base/util.h"
+#include "machine/dtree.h"
 
 static const struct fb_module from_e820 = { "nd_e820", "CONFIG_X86_PMEM_LEGACY",
 					    "/sys/bus/platform/drivers/e820_pmem",
@@ -75,8 +76,7 @@ void fb_modules_read(const struct fb_sys *sys, struct fb_module *modules, size_t
 {
 	size_t n = 0;
 
-	modules[n++] = fb_sys_exists(sys, "/sys/firmware/devicetree/base") ? from_tree
-									   : from_e820;
+	modules[n++] = fb_dtree_present(sys) ? from_tree : from_e820;
 	for (size_t i = 0; i < FB_ARRAY_SIZE(always); i++)
 		modules[n++] = always[i];
 	for (size_t i = 0; i < n; i++) {

@@ -24,6 +24,7 @@
 struct fake_entry {
 	char path[128];
 	char *text; /* content, or a link's target */
+	size_t size;
 	bool link;
 };
 
@@ -55,7 +56,8 @@ static inline struct fake_entry *fake_find(const char *path)
 	return NULL;
 }
 
-static inline void fake_set(const char *path, const char *text, bool link)
+static inline void fake_set_bytes(const char *path, const char *text, size_t size,
+				  bool link)
 {
 	struct fake_entry *e = fake_find(path);
 
@@ -66,8 +68,17 @@ static inline void fake_set(const char *path, const char *text, bool link)
 		e->text = NULL;
 	}
 	free(e->text);
-	e->text = strdup(text);
+	e->text = malloc(size + 1);
+	assert(e->text);
+	memcpy(e->text, text, size);
+	e->text[size] = '\0';
+	e->size = size;
 	e->link = link;
+}
+
+static inline void fake_set(const char *path, const char *text, bool link)
+{
+	fake_set_bytes(path, text, strlen(text), link);
 }
 
 static inline void fake_put(const char *path, const char *text)
@@ -143,9 +154,11 @@ int fb_sys_read(const struct fb_sys *sys, const char *path, char **text, size_t 
 	(void)sys;
 	if (!e || e->link)
 		return fb_err_sys(err, ENOENT, "cannot open %s", path);
-	*text = strdup(e->text);
+	*text = malloc(e->size + 1);
+	assert(*text);
+	memcpy(*text, e->text, e->size + 1);
 	if (size)
-		*size = strlen(e->text);
+		*size = e->size;
 	return 0;
 }
 

@@ -190,6 +190,72 @@ static void device_tree(void **state)
 	assert_int_equal(r.mode, FB_NS_RAW);
 }
 
+#define TREE	     "/sys/firmware/devicetree/base"
+#define BYTES(s)     s, sizeof(s) - 1
+#define PUT(path, s) fake_set_bytes(path, BYTES(s), false)
+
+/* 2 GiB at 4 GiB, in NUMA node 1. */
+static void put_tree(void)
+{
+	fake_put("/proc/iomem", "40000000-bfffffff : System RAM\n"
+				"180000000-27fffffff : System RAM\n");
+	fake_put("/proc/cmdline", "console=ttyAMA0\n");
+	PUT(TREE "/compatible", "board\0soc\0");
+	PUT(TREE "/#address-cells", "\0\0\0\2");
+	PUT(TREE "/#size-cells", "\0\0\0\2");
+	PUT(TREE "/pmem@100000000/compatible", "pmem-region\0");
+	PUT(TREE "/pmem@100000000/volatile", "");
+	PUT(TREE "/pmem@100000000/numa-node-id", "\0\0\0\1");
+	PUT(TREE "/pmem@100000000/reg", "\0\0\0\1\0\0\0\0\0\0\0\0\200\0\0\0");
+}
+
+/* Nothing but the tree tells of it. */
+static void device_tree_alone(void **state)
+{
+	struct fb_region r;
+
+	(void)state;
+	put_tree();
+	r = find(NULL);
+	assert_int_equal(r.origin, FB_ORIGIN_DEVICE_TREE);
+	assert_int_equal(r.range.start, 4 * FB_GIB);
+	assert_int_equal(r.range.size, 2 * FB_GIB);
+	assert_int_equal(r.node, 1);
+	assert_int_equal(r.mode, FB_NS_NONE);
+	put_nd();
+	r = find(NULL);
+	assert_int_equal(r.origin, FB_ORIGIN_DEVICE_TREE);
+	assert_int_equal(r.mode, FB_NS_RAW);
+	/* What the kernel made of it counts more. */
+	assert_int_equal(r.node, 0);
+}
+
+/* The boot loader lost linux,usable-memory, or there was none. */
+static void device_tree_lost(void **state)
+{
+	(void)state;
+	put_tree();
+	fake_put("/proc/iomem", "40000000-27fffffff : System RAM\n");
+	expect_error(NULL, EFAULT, FB_EXIT_IMPOSSIBLE,
+		     "0x100000000-0x17fffffff of the device tree cannot be used: the "
+		     "kernel has \"System RAM\" there");
+	put_nd();
+	fake_put("/proc/iomem", "40000000-ffffffff : System RAM\n"
+				"100000000-17fffffff : reserved\n"
+				"180000000-27fffffff : System RAM\n");
+	expect_error(NULL, EFAULT, FB_EXIT_IMPOSSIBLE, "\"reserved\" there");
+}
+
+static void device_tree_damaged(void **state)
+{
+	(void)state;
+	put_tree();
+	PUT(TREE "/pmem@100000000/reg", "\0\0\0\1");
+	expect_error(NULL, EINVAL, FB_EXIT_FAILED, "pmem@100000000: its reg");
+	PUT(TREE "/pmem@100000000/status", "disabled\0");
+	expect_error(NULL, ENODEV, FB_EXIT_IMPOSSIBLE, "no region");
+}
+
 static void firmware(void **state)
 {
 	(void)state;
@@ -318,6 +384,9 @@ int main(void)
 		cmocka_unit_test_setup(fsdax, setup),
 		cmocka_unit_test_setup(hotadded, setup),
 		cmocka_unit_test_setup(device_tree, setup),
+		cmocka_unit_test_setup(device_tree_alone, setup),
+		cmocka_unit_test_setup(device_tree_lost, setup),
+		cmocka_unit_test_setup(device_tree_damaged, setup),
 		cmocka_unit_test_setup(firmware, setup),
 		cmocka_unit_test_setup(two_regions, setup),
 		cmocka_unit_test_setup(no_region, setup),
