@@ -22,8 +22,12 @@ if [ "$1" -gt "${boots:-2}" ]; then
 	finish
 	exit 0
 fi
+# The first boot brings a smaller initramfs for the others, if one is wanted.
+[ ! -e /files/initrd ] || cp /files/initrd /host/initrd.small
+initrd=/host/initrd
+[ ! -e /host/initrd.small ] || initrd=/host/initrd.small
 # -s: kexec_file_load; -ci: kexec_load without the purgatory's digest.
-kexec "-${how:-s}" -l --initrd=/host/initrd --command-line="$(cat /proc/cmdline)" /host/vmlinuz ||
+kexec "-${how:-s}" -l --initrd=$initrd --command-line="$(cat /proc/cmdline)" /host/vmlinuz ||
 	not_ok "kexec -l" "status $?"
 measure >>/host/kexecs
 kexec -e -x
