@@ -9,6 +9,9 @@
 #   # vm-more-kernels: 6.1        with scripts/test --all-kernels
 #   # vm-programs: ndctl kexec    host programs to take along, with libraries
 #   # vm-add: HOST[:GUEST] …      files to take along, relative to the repository
+#   # vm-modules: nvme ahci       kernel modules beside the usual ones
+#   # vm-devices: nvme sata       empty disks of 64 MiB (virtio-blk nvme sata), and
+#                                 virtio-net: at 10.0.2.2 TFTP has /host's files
 #   # vm-timeout: 300             seconds until the guest is killed
 #   # vm-mem: 8G  # vm-smp: 2  # vm-region: 2G!4G|none  # vm-append: TEXT
 #   # vm-allow-reset: yes         a reset boots again instead of ending the run
