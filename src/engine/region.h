@@ -13,11 +13,11 @@
  *
  * A candidate is a range that /proc/iomem calls "Persistent Memory" or
  * "Persistent Memory (legacy)", a volatile pmem-region node of the device tree
- * (arm64: of_pmem puts no name into /proc/iomem), or a region of libnvdimm. Where a
- *candidate comes from is told by memmap=SIZE!START on /proc/cmdline or by the device
- *tree; else it is the firmware's. Sources: arch/x86/kernel/e820.c,
- *drivers/nvdimm/{e820,of_pmem, region_devs,namespace_devs,claim}.c,
- *drivers/dax/{bus,kmem}.c, Linux 6.12.
+ * (arm64: of_pmem puts no name into /proc/iomem), or a region of libnvdimm.
+ * Where a candidate comes from is told by memmap=SIZE!START on /proc/cmdline or
+ * by the device tree; else it is the firmware's. Sources:
+ * arch/x86/kernel/e820.c, drivers/nvdimm/{e820,of_pmem,region_devs,
+ * namespace_devs,claim}.c, drivers/dax/{bus,kmem}.c, Linux 6.12.
  */
 #ifndef FB_ENGINE_REGION_H
 #define FB_ENGINE_REGION_H
