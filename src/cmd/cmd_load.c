@@ -51,6 +51,8 @@ static void print_json(const struct fb_load *load, const struct fb_kexec_loaded 
 					    : NULL);
 	json_object_object_add(o, "command_line",
 			       json_object_new_string(load->command_line));
+	json_object_object_add(
+		o, "dtb", load->dtb ? json_object_new_string(load->dtb) : NULL);
 	json_object_object_add(o, "region_start",
 			       json_object_new_uint64(load->region.start));
 	json_object_object_add(o, "region_size",

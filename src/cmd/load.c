@@ -8,6 +8,7 @@
 
 #include "base/util.h"
 #include "format/cmdline.h"
+#include "format/dtb.h"
 #include "machine/fwmap.h"
 
 bool fb_load_option(struct fb_load_options *o, int answer)
@@ -28,6 +29,9 @@ bool fb_load_option(struct fb_load_options *o, int answer)
 	case FB_LOAD_OPT_REUSE:
 		o->reuse = true;
 		break;
+	case FB_LOAD_OPT_DTB:
+		o->dtb = optarg;
+		break;
 	default:
 		return false;
 	}
@@ -40,6 +44,7 @@ void fb_load_free(struct fb_load *load)
 	free(load->kernel);
 	free(load->initrd);
 	free(load->command_line);
+	free(load->dtb);
 	memset(load, 0, sizeof(*load));
 }
 
@@ -144,6 +149,35 @@ static int choose_command_line(const struct fb_context *ctx,
 
 /* ---- is the region carried? ---------------------------------------------- */
 
+static int read_dtb(const char *path, struct fb_dtb *dtb, struct fb_err *err)
+{
+	static const struct fb_sys here = { "" };
+	fb_autofree char *blob = NULL;
+	size_t size;
+	int rc = fb_sys_read(&here, path, &blob, &size, err);
+
+	if (rc)
+		return rc;
+	rc = fb_dtb_parse(blob, size, dtb, err);
+	return rc ? fb_err_prefix(err, "%s", path) : 0;
+}
+
+/* The tree that was given has the node, and keeps RAM away from it or mem= does. */
+static int carry_dtb(struct fb_load *load, struct fb_err *err)
+{
+	struct fb_cmdline_arg mem;
+	struct fb_dtb dtb;
+	int rc = read_dtb(load->dtb, &dtb, err);
+
+	if (rc)
+		return rc;
+	rc = fb_dtb_carries(&dtb, load->region,
+			    fb_cmdline_last(load->command_line, "mem", &mem), err);
+	fb_dtb_free(&dtb);
+	load->carry = FB_CARRY_DEVICE_TREE;
+	return rc ? fb_err_prefix(err, "%s", load->dtb) : 0;
+}
+
 /*
  * A device tree's region may need mem= as well, which only the command line
  * can carry (arm64 without linux,usable-memory).
@@ -194,6 +228,8 @@ static int carry(const struct fb_context *ctx, const struct fb_load_options *o,
 	int rc;
 
 	load->region = region->range;
+	if (load->dtb)
+		return carry_dtb(load, err);
 	if (region->origin == FB_ORIGIN_DEVICE_TREE)
 		return carry_device_tree(ctx, load, err);
 	rc = fb_fwmap_persistent(&ctx->sys, region->range, &persistent, err);
@@ -205,6 +241,22 @@ static int carry(const struct fb_context *ctx, const struct fb_load_options *o,
 	return 0;
 }
 
+static int carve_by_dtb(struct fb_load *load, struct fb_err *err)
+{
+	struct fb_dtb dtb;
+	int rc = read_dtb(load->dtb, &dtb, err);
+
+	if (rc)
+		return rc;
+	if (dtb.region_count)
+		load->region = dtb.regions[0].range;
+	fb_dtb_free(&dtb);
+	/* A region in what the next kernel takes as RAM would be none. */
+	rc = load->region.size ? carry_dtb(load, err) : 0;
+	load->carry = FB_CARRY_NONE;
+	return rc;
+}
+
 /* No region yet: keep the next kernel out of the one that it will make. */
 static int carve_new(struct fb_load *load, struct fb_err *err)
 {
@@ -213,6 +265,8 @@ static int carve_new(struct fb_load *load, struct fb_err *err)
 	int rc = fb_memmap_parse(load->command_line, &list, &count, err);
 
 	load->carry = FB_CARRY_NONE;
+	if (!rc && load->dtb)
+		return carve_by_dtb(load, err);
 	for (size_t i = 0; !rc && i < count; i++)
 		if (list[i].kind == FB_MEMMAP_PERSISTENT &&
 		    fb_range_valid(list[i].range))
@@ -226,6 +280,7 @@ static struct fb_kexec_request request_of(const struct fb_load *load)
 		.kernel = load->kernel,
 		.initrd = load->initrd,
 		.command_line = load->command_line,
+		.dtb = load->dtb,
 		.region = load->region,
 		.method = load->choice.method,
 		.tools = load->facts.tools,
@@ -237,9 +292,21 @@ static struct fb_kexec_request request_of(const struct fb_load *load)
 static int choose_method(const struct fb_context *ctx, struct fb_load *load,
 			 struct fb_err *err)
 {
+	int rc;
+
 	load->wanted = ctx->config.method;
+	if (load->dtb && load->wanted == FB_KEXEC_FILE_LOAD)
+		return fb_usage(err, "kexec_file_load passes the running device tree "
+				     "on: --dtb does not go with [kexec] method = "
+				     "kexec_file_load");
+	if (load->dtb)
+		load->wanted = FB_KEXEC_LOAD;
 	fb_kexec_facts_read(&ctx->sys, &load->facts);
-	return fb_kexec_choose(&load->facts, load->wanted, &load->choice, err);
+	rc = fb_kexec_choose(&load->facts, load->wanted, &load->choice, err);
+	if (!rc && load->dtb)
+		snprintf(load->choice.why, sizeof(load->choice.why),
+			 "kexec_file_load takes no device tree");
+	return rc;
 }
 
 static int prepare(const struct fb_context *ctx, const struct fb_load_options *o,
@@ -249,6 +316,8 @@ static int prepare(const struct fb_context *ctx, const struct fb_load_options *o
 	struct fb_kexec_request request;
 	int rc = choose_files(ctx, o, load, err);
 
+	if (!rc && o->dtb)
+		rc = copy_string("", o->dtb, &load->dtb, err);
 	if (!rc)
 		rc = choose_method(ctx, load, err);
 	if (!rc)
@@ -364,6 +433,8 @@ void fb_load_say(const struct fb_context *ctx, const struct fb_load *load)
 	fb_say(ctx, "kernel        %s", load->kernel);
 	fb_say(ctx, "initrd        %s", load->initrd ? load->initrd : "none");
 	fb_say(ctx, "command line  %s", load->command_line);
+	if (load->dtb)
+		fb_say(ctx, "device tree   %s", load->dtb);
 	fb_say(ctx, "method        %s: %s", fb_kexec_method_text(load->choice.method),
 	       load->choice.why);
 	if (load->carry != FB_CARRY_NONE)

@@ -23,7 +23,7 @@
 
 /* As given; nothing is owned, NULL: not given. */
 struct fb_load_options {
-	const char *kernel, *initrd, *command_line, *append;
+	const char *kernel, *initrd, *command_line, *append, *dtb;
 	bool reuse;
 	bool any; /* at least one of them was given */
 };
@@ -34,6 +34,7 @@ enum {
 	FB_LOAD_OPT_COMMAND_LINE,
 	FB_LOAD_OPT_APPEND,
 	FB_LOAD_OPT_REUSE,
+	FB_LOAD_OPT_DTB,
 };
 
 /* For a table of getopt_long(); spelled as kexec(8) spells them. */
@@ -43,6 +44,7 @@ enum {
 		{ "ramdisk", required_argument, NULL, FB_LOAD_OPT_INITRD },            \
 		{ "command-line", required_argument, NULL, FB_LOAD_OPT_COMMAND_LINE }, \
 		{ "append", required_argument, NULL, FB_LOAD_OPT_APPEND },             \
+		{ "dtb", required_argument, NULL, FB_LOAD_OPT_DTB },                   \
 	{                                                                              \
 		"reuse-cmdline", no_argument, NULL, FB_LOAD_OPT_REUSE                  \
 	}
@@ -52,7 +54,8 @@ enum {
 	"      --initrd FILE         its initrd; none if only --kernel is given\n"     \
 	"      --reuse-cmdline       the running kernel's command line (default)\n"    \
 	"      --append TEXT         that, with TEXT added\n"                          \
-	"      --command-line TEXT   exactly TEXT; must carry the region\n"
+	"      --command-line TEXT   exactly TEXT; must carry the region\n"                \
+	"      --dtb FILE            its device tree, instead of the running one\n"
 
 /* Take in an answer of getopt_long() with optarg; false: not one of these. */
 bool fb_load_option(struct fb_load_options *options, int answer);
@@ -68,12 +71,14 @@ enum fb_carry {
 
 struct fb_load {
 	char *kernel, *initrd, *command_line; /* owned; initrd NULL: none */
+	char *dtb; /* owned; NULL: the running tree, where there is one */
 	enum fb_carry carry;
 	/* How the kernel takes it; what was asked for, and what that rests on. */
 	enum fb_kexec_method wanted;
 	struct fb_kexec_facts facts;
 	struct fb_kexec_choice choice;
-	/* The region; without one, what the command line carves newly; or empty. */
+	/* The region; without one, what the command line or the device tree
+	 * carves newly; or empty. */
 	struct fb_range region;
 };
 
@@ -82,7 +87,8 @@ struct fb_load {
  * none yet. The kernel: option, then [kexec] kernel, then /vmlinuz, then
  * /boot/vmlinuz-RELEASE, each of the last two with the initrd beside it. The
  * command line: as given, or the running one with what is to be added and, if
- * the region needs it, its memmap=.
+ * the region needs it, its memmap=. A device tree can only be given through
+ * kexec-tools; it must have the region at its place (fb_dtb_carries()).
  *
  * FB_EXIT_USAGE: options that contradict each other. -ENOENT: no kernel, or a
  * given command line that does not carry the region (*err has the text to

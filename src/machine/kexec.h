@@ -82,6 +82,7 @@ struct fb_kexec_request {
 	const char *kernel;	  /* path */
 	const char *initrd;	  /* path, or NULL for none */
 	const char *command_line; /* as the next kernel shall see it */
+	const char *dtb; /* path, FB_KEXEC_LOAD only; NULL: the running tree */
 	/* No part of the next kernel may be placed here; size 0: don't care. */
 	struct fb_range region;
 	enum fb_kexec_method method; /* chosen by fb_kexec_choose() */

@@ -32,6 +32,22 @@ bool fb_kexec_tools_find(const struct fb_sys *sys, char *path, size_t size)
 	return false;
 }
 
+/* What is left of the RAM on either side of the region, which may be in it: one
+ * that the next kernel will be the first to have. */
+static void parts_beside(struct fb_range ram, struct fb_range region,
+			 struct fb_range *below, struct fb_range *above)
+{
+	struct fb_range in = fb_range_intersect(ram, region);
+
+	*below = ram;
+	*above = (struct fb_range){ 0, 0 };
+	if (!in.size)
+		return;
+	below->size = in.start - ram.start;
+	above->start = fb_range_end(in);
+	above->size = ram.size - below->size - in.size;
+}
+
 int fb_kexec_tools_window(const struct fb_iomem *iomem, struct fb_range region,
 			  struct fb_range *window, struct fb_err *err)
 {
@@ -39,10 +55,15 @@ int fb_kexec_tools_window(const struct fb_iomem *iomem, struct fb_range region,
 
 	for (size_t i = 0; i < iomem->count; i++) {
 		const struct fb_iomem_entry *e = &iomem->entries[i];
+		struct fb_range below, above;
 
-		if (!e->depth && !strcmp(e->name, FB_IOMEM_RAM) &&
-		    !fb_range_overlaps(e->range, region) && e->range.size > best.size)
-			best = e->range;
+		if (e->depth || strcmp(e->name, FB_IOMEM_RAM))
+			continue;
+		parts_beside(e->range, region, &below, &above);
+		if (below.size > best.size)
+			best = below;
+		if (above.size > best.size)
+			best = above;
 	}
 	if (!best.size)
 		return fb_err_set(
@@ -146,11 +167,12 @@ static int run(const struct fb_kexec_request *r, const struct fb_range *window,
 	fb_autofree char *line = fb_asprintf("--command-line=%s", r->command_line);
 	fb_autofree char *initrd =
 		fb_asprintf("--initrd=%s", r->initrd ? r->initrd : "");
+	fb_autofree char *dtb = fb_asprintf("--dtb=%s", r->dtb ? r->dtb : "");
 	char min[40], max[40];
 	char *argv[16];
 	int n = 0;
 
-	if (!line || !initrd)
+	if (!line || !initrd || !dtb)
 		return fb_err_sys(err, ENOMEM, "%s", r->tools);
 	argv[n++] = (char *)r->tools;
 	argv[n++] = (char *)"-d"; /* the segments */
@@ -160,6 +182,8 @@ static int run(const struct fb_kexec_request *r, const struct fb_range *window,
 	argv[n++] = line;
 	if (r->initrd)
 		argv[n++] = initrd;
+	if (r->dtb)
+		argv[n++] = dtb;
 	if (window->size) {
 		snprintf(min, sizeof(min), "--mem-min=0x%" PRIx64, window->start);
 		snprintf(max, sizeof(max), "--mem-max=0x%" PRIx64,

@@ -31,8 +31,8 @@ bool fb_kexec_tools_find(const struct fb_sys *sys, char *path, size_t size);
 
 /*
  * Pure: the largest range at the top level of /proc/iomem that is called
- * System RAM, and so is neither a region nor "System RAM (kmem)". -ENOENT:
- * there is none outside of `region`.
+ * System RAM, and so is neither a region nor "System RAM (kmem)", less what
+ * `region` has of it. -ENOENT: there is none outside of `region`.
  */
 int fb_kexec_tools_window(const struct fb_iomem *iomem, struct fb_range region,
 			  struct fb_range *window, struct fb_err *err);

@@ -124,4 +124,68 @@ find "$machine/sys/firmware/devicetree/base" -mindepth 1 -not -name '#*' -delete
 printf '00100000-27fffffff : System RAM\n' >"$machine/proc/iomem"
 check "plan with an empty tree" on plan --size 2G
 check_match "plan with an empty tree: memmap=" '^    memmap=2050M!4222M$' "$OUTPUT"
+
+# --- load --dtb: the tree that the next kernel gets ----------------------------
+
+if [ "$(uname -m)" != x86_64 ]; then
+	skip "load --dtb" "needs x86_64 for the kernel that is made here"
+	finish
+fi
+# The header of a kernel, as in plan-load.sh.
+kernel=$WORK/vmlinuz
+put() { printf %b "$2" | dd of="$kernel" bs=1 seek=$(($1)) conv=notrunc status=none; }
+truncate -s 65536 "$kernel"
+put 0x1f1 '\0007'
+put 0x1f4 '\0000\0017\0000\0000'
+put 0x1fe '\0125\0252'
+put 0x202 'HdrS'
+put 0x206 '\0017\0002'
+put 0x211 '\0001'
+put 0x236 '\0177\0000'
+put 0x238 '\0377\0007\0000\0000'
+
+# with_tools: kexec-tools are installed there.
+with_tools() {
+	mkdir -p "$machine/usr/sbin"
+	: >"$machine/usr/sbin/kexec"
+}
+
+# would_load STATUS NAME DTB ARG…
+would_load() {
+	local status=$1 name=$2 dtb=$3
+	shift 3
+	expect_status "$status" "$name" "$FASTBOOT" "$@" -n --sysroot "$machine" load \
+		--kernel "$kernel" --dtb "$dtb" --append "${append-}"
+}
+
+arm64 raw "$WORK/merged.dtb"
+with_tools
+check "load" on -n load --kernel "$kernel"
+check_match "load: carried" '^region +0x100000000-0x17fffffff, carried by the device tree$' "$OUTPUT"
+would_load 0 "load --dtb" "$WORK/merged.dtb"
+check_match "load --dtb: says so" "^device tree +$WORK/merged.dtb\$" "$OUTPUT"
+check_match "load --dtb: how" '^method +kexec_load: kexec_file_load takes no device tree$' "$OUTPUT"
+check_match "load --dtb: carried" '^region +0x100000000-0x17fffffff, carried by the device tree$' "$OUTPUT"
+would_load 0 "load --dtb --json" "$WORK/merged.dtb" --json
+check_match "load --dtb --json: the file" "\"dtb\":\"$WORK/merged.dtb\"" "$OUTPUT"
+would_load 1 "load --dtb without the node" "$WORK/base.dtb"
+check_match "load --dtb without the node: why" '^fastboot: .*base.dtb: .*no pmem-region node for 0x100000000-' "$ERRORS"
+"$FASTBOOT" -q overlay --base "$WORK/base.dtb" --size 1G --apply "$WORK/other.dtb"
+would_load 1 "load --dtb with another region" "$WORK/other.dtb"
+dtc -q -I dtb -O dts "$WORK/merged.dtb" | sed '/linux,usable-memory/d' |
+	dtc -q -I dts -O dtb -o "$WORK/ram.dtb" -
+would_load 1 "load --dtb with the region as RAM" "$WORK/ram.dtb"
+check_match "load --dtb with the region as RAM: why" 'to the kernel as RAM, in .* of /memory@0' "$ERRORS"
+append=mem=6G would_load 0 "load --dtb with the region as RAM, and mem=" "$WORK/ram.dtb"
+would_load 1 "load --dtb, no tree" "$kernel"
+check_match "load --dtb, no tree: why" 'vmlinuz: not a device tree' "$ERRORS"
+printf '[kexec]\nmethod = kexec_file_load\n' >"$WORK/conf"
+would_load 2 "load --dtb by kexec_file_load" "$WORK/merged.dtb" --config "$WORK/conf"
+
+# The first use: no region yet, the tree brings it.
+arm64 no-region "$WORK/base.dtb"
+with_tools
+would_load 0 "load --dtb, the first region" "$WORK/merged.dtb"
+check_match "load --dtb, the first region: says so" '^region +0x100000000-0x17fffffff, new$' "$OUTPUT"
+would_load 1 "load --dtb, a first region that is RAM" "$WORK/ram.dtb"
 finish

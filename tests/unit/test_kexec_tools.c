@@ -81,9 +81,16 @@ static void test_window(void **state)
 					       (struct fb_range){ 0x27f000000, FB_MIB },
 					       &w, NULL),
 			 0);
-	assert_int_equal(w.start, 0x100000);
+	assert_int_equal(w.start, 0x180000000);
+	assert_int_equal(fb_range_last(w), 0x27effffff);
+	assert_int_equal(fb_kexec_tools_window(&iomem,
+					       (struct fb_range){ 0x180000000, FB_GIB },
+					       &w, NULL),
+			 0);
+	assert_int_equal(w.start, 0x1c0000000);
+	assert_int_equal(fb_range_last(w), 0x27fffffff);
 	assert_int_equal(fb_kexec_tools_window(&iomem, all, &w, NULL), -ENOENT);
-	assert_int_equal(w.start, 0x100000);
+	assert_int_equal(w.start, 0x1c0000000);
 	fb_iomem_free(&iomem);
 }
 
@@ -142,6 +149,8 @@ static void test_prove(void **state)
 
 /* ---- running it ---------------------------------------------------------- */
 
+static const char *with_dtb;
+
 static int load(const char *says, int status, struct fb_range where, const char *initrd,
 		unsigned int *segments, struct fb_err *err)
 {
@@ -150,6 +159,7 @@ static int load(const char *says, int status, struct fb_range where, const char 
 		.kernel = "/boot/k",
 		.initrd = initrd,
 		.command_line = "quiet \"a b\"",
+		.dtb = with_dtb,
 		.region = where,
 		.method = FB_KEXEC_LOAD,
 		.tools = "/sbin/kexec",
@@ -177,6 +187,13 @@ static void test_command(void **state)
 	assert_int_equal(segments, 0);
 	assert_string_equal(fake.command, "/sbin/kexec -d -c -i -l "
 					  "--command-line=quiet \"a b\" -- /boot/k");
+	with_dtb = "/boot/d.dtb";
+	assert_int_equal(load("", 0, (struct fb_range){ 0, 0 }, NULL, &segments, NULL),
+			 0);
+	with_dtb = NULL;
+	assert_string_equal(fake.command,
+			    "/sbin/kexec -d -c -i -l --command-line=quiet \"a b\" "
+			    "--dtb=/boot/d.dtb -- /boot/k");
 }
 
 static const struct {
