@@ -211,13 +211,10 @@ int fb_timeline_load(const char *path, struct fb_timeline *timeline, struct fb_e
 
 static int make_directory_of(const char *path, struct fb_err *err)
 {
-	fb_autofree char *dir = strdup(path);
-	char *slash = dir ? strrchr(dir, '/') : NULL;
+	const char *slash = strrchr(path, '/');
+	fb_autofree char *dir = slash ? strndup(path, (size_t)(slash - path)) : NULL;
 
-	if (!slash || slash == dir)
-		return 0;
-	*slash = '\0';
-	if (mkdir(dir, 0755) && errno != EEXIST)
+	if (dir && *dir && mkdir(dir, 0755) && errno != EEXIST)
 		return fb_err_sys(err, errno, "cannot make %s", dir);
 	return 0;
 }
