@@ -45,7 +45,20 @@ struct stamps {
 /* Made under the next kernel? */
 static bool is_next(unsigned int phase)
 {
-	return phase >= FB_PHASE_KERNEL && phase != FB_PHASE_LEFT;
+	switch (phase) {
+	case FB_PHASE_KERNEL:
+	case FB_PHASE_INIT:
+	case FB_PHASE_RESTORING:
+	case FB_PHASE_FOUND:
+	case FB_PHASE_VISIBLE:
+	case FB_PHASE_DRAINED:
+	case FB_PHASE_CONSUMED:
+	case FB_PHASE_HOTADDING:
+	case FB_PHASE_HOTADDED:
+		return true;
+	default:
+		return false;
+	}
 }
 
 static int earlier_first(const void *a, const void *b)
@@ -55,13 +68,19 @@ static int earlier_first(const void *a, const void *b)
 	return x->counter < y->counter ? -1 : x->counter > y->counter;
 }
 
+/* One of a later version: which side it is of is not known either. */
+static bool is_unknown(unsigned int phase)
+{
+	return !strcmp(fb_phase_text(phase), fb_phase_text(0));
+}
+
 /* Those of one side of the reboot; the first of each phase. */
 static void choose(const struct fb_timeline *t, bool next, struct stamps *s)
 {
 	for (size_t i = 0; i < t->stamp_count; i++) {
 		const struct fb_stamp *stamp = &t->stamps[i];
 
-		if (is_next(stamp->phase) == next &&
+		if (is_next(stamp->phase) == next && !is_unknown(stamp->phase) &&
 		    fb_timeline_find(t, (enum fb_phase)stamp->phase) == stamp)
 			s->of[s->count++] = *stamp;
 	}

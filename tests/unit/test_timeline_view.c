@@ -100,7 +100,10 @@ static void test_sections(void **state)
 	check_row(&v, 10, FB_TIMELINE_AFTER, "hot-add", 1700, 1800);
 }
 
-/* The order of the file does not matter, and the first of a phase counts. */
+/*
+ * The order of the file does not matter, the first of a phase counts, and those
+ * of a later version do not.
+ */
 static void test_order(void **state)
 {
 	struct fb_timeline t = sample(), other = sample();
@@ -110,6 +113,8 @@ static void test_order(void **state)
 	for (size_t i = 0; i < t.stamp_count; i++)
 		other.stamps[i] = t.stamps[t.stamp_count - 1 - i];
 	stamp(&other, FB_PHASE_VISIBLE, 6790);
+	stamp(&other, (enum fb_phase)999, 5500);
+	stamp(&other, (enum fb_phase)999, UINT64_MAX);
 	w = view_of(&other);
 	assert_memory_equal(&v, &w, sizeof(v));
 }
