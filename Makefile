@@ -45,6 +45,9 @@ CFLAGS_asan := -O1 -g -Werror -fno-omit-frame-pointer \
 CFLAGS_cov := -O0 -g --coverage
 LDFLAGS_asan := -fsanitize=address,undefined
 LDFLAGS_cov := --coverage
+# There are no static sanitizers. Every byte is loaded with the next kernel.
+INIT_LDFLAGS_release := -static -s -Wl,--gc-sections
+INIT_LDFLAGS_debug := -static -Wl,--gc-sections
 ifeq ($(filter release debug asan cov,$(VARIANT)),)
 $(error VARIANT must be release, debug, asan or cov, not '$(VARIANT)')
 endif
@@ -52,7 +55,8 @@ endif
 WARN := -Wall -Wextra -Wshadow -Wstrict-prototypes -Wmissing-prototypes \
 	-Wpointer-arith -Wwrite-strings -Wvla -Wformat=2 -Wundef
 FB_CPPFLAGS := -Isrc -D_FILE_OFFSET_BITS=64 -DFB_VERSION='"$(VERSION)"'
-FB_CFLAGS := -std=gnu11 $(WARN) $(CFLAGS_$(VARIANT)) -pthread -MMD -MP
+FB_CFLAGS := -std=gnu11 $(WARN) $(CFLAGS_$(VARIANT)) -pthread \
+	-ffunction-sections -fdata-sections -MMD -MP
 FB_LDFLAGS := $(LDFLAGS_$(VARIANT)) -pthread
 
 # `make V=1` shows the commands.
@@ -73,6 +77,7 @@ PKG_LIBS := $(shell $(PKG_CONFIG) --libs $(PKGS))
 # libfdt has no .pc file, and its development package is of one architecture at
 # a time: with another one's headers, the library that dtc uses does.
 PKG_LIBS += $(if $(filter /%,$(shell $(CC) -print-file-name=libfdt.so)),-lfdt,-l:libfdt.so.1)
+INIT_LIBS := $(shell $(PKG_CONFIG) --static --libs json-c inih libxxhash)
 endif
 
 # ---- sources: explicit and sorted, a layer each --------------------------
@@ -91,6 +96,18 @@ CMD := cmd_check cmd_hotadd cmd_hotremove cmd_image cmd_load cmd_overlay cmd_pla
 MODULES := $(BASE:%=base/%) $(FORMAT:%=format/%) $(MACHINE:%=machine/%) \
 	$(ENGINE:%=engine/%) $(CMD:%=cmd/%)
 OBJS := $(MODULES:%=$(B)/%.o)
+
+# fastboot-init: what an early boot needs of it, and nothing to load at run time.
+INIT_MODULES := base/err base/facts base/range base/tree base/util \
+	cmd/config cmd/early cmd/init_main cmd/lazyrestore cmd/lazystatus cmd/out \
+	cmd/restore cmd/unpack engine/image_plan engine/image_read \
+	engine/image_work engine/image_write engine/lazy engine/lazy_fill \
+	engine/lazy_gate engine/region engine/state_path engine/state_restore \
+	engine/state_scan engine/timeline engine/timeline_file \
+	engine/timeline_kernel format/cmdline format/erofs format/erofs_decode \
+	format/header machine/clock machine/dtree machine/iomem \
+	machine/kexec_method machine/kmsg machine/mount machine/store machine/sys
+INIT_OBJS := $(INIT_MODULES:%=$(B)/%.o)
 
 # ---- helpers for the guests: static, one source file each ------------------
 VMTOOLS := $(sort $(patsubst tests/vm/tools/%.c,build/$(FOREIGN)vmtools/%,$(wildcard tests/vm/tools/*.c)))
@@ -124,7 +141,7 @@ test_err_MODULES := base/err
 test_header_MODULES := format/header base/err base/tree base/util
 test_hook_MODULES := machine/hook base/err
 test_hotplug_MODULES := engine/hotplug machine/memblk machine/plan \
-	machine/clock machine/iomem machine/kpage machine/watch base/err \
+	machine/clock machine/dtree machine/iomem machine/kpage machine/watch base/err \
 	base/facts base/range base/util
 test_image_MODULES := engine/image_plan engine/image_read \
 	engine/image_replan engine/image_work engine/image_write format/erofs \
@@ -163,11 +180,16 @@ test_watch_MODULES := machine/watch machine/clock base/err
 UNIT_BINS := $(UNIT_TESTS:%=$(B)/tests/unit/%)
 
 .PHONY: all
-all: $(B)/fastboot ## build the program (VARIANT=release|debug|asan|cov, ARCH=x86_64|arm64)
+all: $(B)/fastboot $(B)/fastboot-init ## build the programs (VARIANT=release|debug|asan|cov, ARCH=x86_64|arm64)
 
 $(B)/fastboot: $(OBJS)
 	$(call say,LD)
 	$(Q)$(CC) $(FB_LDFLAGS) $(LDFLAGS) -o $@ $^ $(PKG_LIBS) $(LDLIBS)
+
+$(B)/fastboot-init: $(INIT_OBJS)
+	$(call say,LD)
+	$(Q)$(CC) $(FB_LDFLAGS) $(INIT_LDFLAGS_$(VARIANT)) $(LDFLAGS) -o $@ $^ \
+		$(INIT_LIBS) $(LDLIBS)
 
 $(B)/%.o: src/%.c Makefile
 	$(call say,CC)
@@ -243,8 +265,8 @@ lint: ## check the layers, the scripts, the manual pages, the C code
 install: all ## install below DESTDIR and PREFIX (/usr)
 	install -d $(DESTDIR)$(SBINDIR) $(DESTDIR)$(MANDIR)/man8 \
 		$(DESTDIR)$(MANDIR)/man5 $(DESTDIR)$(DOCDIR)
-	install -m 0755 $(B)/fastboot $(DESTDIR)$(SBINDIR)/fastboot
-	install -m 0644 man/fastboot.8 $(DESTDIR)$(MANDIR)/man8/fastboot.8
+	install -m 0755 $(B)/fastboot $(B)/fastboot-init $(DESTDIR)$(SBINDIR)/
+	install -m 0644 man/fastboot.8 man/fastboot-init.8 $(DESTDIR)$(MANDIR)/man8/
 	install -m 0644 man/fastboot.conf.5 $(DESTDIR)$(MANDIR)/man5/fastboot.conf.5
 	install -m 0644 README.md SPEC.md LICENSE $(DESTDIR)$(DOCDIR)/
 	install -d $(DESTDIR)$(DOCDIR)/dts/boards
@@ -253,7 +275,9 @@ install: all ## install below DESTDIR and PREFIX (/usr)
 
 .PHONY: uninstall
 uninstall: ## remove what install put there
-	rm -f $(DESTDIR)$(SBINDIR)/fastboot $(DESTDIR)$(MANDIR)/man8/fastboot.8 \
+	rm -f $(DESTDIR)$(SBINDIR)/fastboot $(DESTDIR)$(SBINDIR)/fastboot-init \
+		$(DESTDIR)$(MANDIR)/man8/fastboot.8 \
+		$(DESTDIR)$(MANDIR)/man8/fastboot-init.8 \
 		$(DESTDIR)$(MANDIR)/man5/fastboot.conf.5
 	rm -rf $(DESTDIR)$(DOCDIR)
 
@@ -294,4 +318,4 @@ clean: ## remove build/
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
--include $(OBJS:.o=.d) $(UNIT_BINS:%=%.d)
+-include $(OBJS:.o=.d) $(INIT_OBJS:.o=.d) $(UNIT_BINS:%=%.d)

@@ -170,14 +170,21 @@ static int read_nodes(const struct fb_sys *sys, const char *base,
 
 /* ---- the blob ---------------------------------------------------------------- */
 
+/* A static program is linked without libfdt: its kernel has the nodes as files. */
+#pragma weak fb_dtb_parse
+#pragma weak fb_dtb_free
+
 static int read_blob(const struct fb_sys *sys, struct fb_dtree_regions *r,
 		     struct fb_err *err)
 {
 	fb_autofree char *blob = NULL;
 	struct fb_dtb dtb;
 	size_t size;
-	int rc = fb_sys_read(sys, BLOB, &blob, &size, err);
+	int rc;
 
+	if (!fb_dtb_parse)
+		return 0;
+	rc = fb_sys_read(sys, BLOB, &blob, &size, err);
 	if (rc)
 		return rc;
 	rc = fb_dtb_parse(blob, size, &dtb, err);
