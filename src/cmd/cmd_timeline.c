@@ -135,6 +135,8 @@ static char bar_character(enum fb_timeline_kind kind)
 		return '=';
 	case FB_ROW_PARALLEL:
 		return '-';
+	case FB_ROW_UNKNOWN:
+		return '?';
 	}
 	return ' ';
 }
@@ -168,13 +170,15 @@ static void say_row(const struct fb_context *ctx, const struct layout *l,
 		    const struct fb_timeline_view *view,
 		    const struct fb_timeline_row *row)
 {
-	char bar[256];
+	char bar[256], took[FB_USEC_TEXT_MAX] = "not known";
 	int indent = INDENT(row);
 
 	draw_bar(row, &view->sections[row->section], l->bar, bar);
-	fb_say(ctx, "%*s%-*.*s %9.3f s |%s%s%s|", indent, "", l->label - indent,
-	       l->label - indent, row->label,
-	       (double)(row->end_usec - row->start_usec) / 1e6,
+	if (row->kind != FB_ROW_UNKNOWN)
+		snprintf(took, sizeof(took), "%9.3f s",
+			 (double)(row->end_usec - row->start_usec) / 1e6);
+	fb_say(ctx, "%*s%-*.*s %11s |%s%s%s|", indent, "", l->label - indent,
+	       l->label - indent, row->label, took,
 	       colour_of(l, row->section), bar, l->colour ? "\033[0m" : "");
 }
 
@@ -187,7 +191,7 @@ static void say_span(const struct fb_context *ctx, const struct layout *l,
 	if (span->known)
 		snprintf(text, sizeof(text), "%9.3f s",
 			 (double)(span->end_usec - span->start_usec) / 1e6);
-	fb_say(ctx, "%-*s %s%s%s", l->label, name, text, *note ? "  " : "", note);
+	fb_say(ctx, "%-*s %11s%s%s", l->label, name, text, *note ? "  " : "", note);
 }
 
 static void say_section(const struct fb_context *ctx, const struct layout *l,
@@ -298,8 +302,9 @@ static void print_json(const struct fb_timeline *t, const struct fb_timeline_vie
 	add_span(o, "after_usec", &view->sections[FB_TIMELINE_AFTER]);
 	add_span(o, "total_usec", &view->total);
 	for (size_t i = 0; i < view->row_count; i++)
-		json_object_array_add(view->rows[i].phase ? phases : kernel,
-				      row_json(&view->rows[i]));
+		if (view->rows[i].kind != FB_ROW_UNKNOWN)
+			json_object_array_add(view->rows[i].phase ? phases : kernel,
+					      row_json(&view->rows[i]));
 	json_object_object_add(o, "phases", phases);
 	json_object_object_add(o, "kernel", kernel);
 	fb_json_print(o);

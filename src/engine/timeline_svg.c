@@ -121,9 +121,10 @@ static void put_lane(FILE *out, const struct fb_timeline_row *row,
 		     const struct scale *scale, size_t lane)
 {
 	bool part = row->kind == FB_ROW_STEP || row->kind == FB_ROW_PARALLEL;
-	const char *fill = part			       ? looks[row->section].step
-			   : row->kind == FB_ROW_OTHER ? "#b5b5b5"
-						       : looks[row->section].bar;
+	const char *fill = part ? looks[row->section].step
+			   : row->kind == FB_ROW_OTHER || row->kind == FB_ROW_UNKNOWN
+				   ? "#b5b5b5"
+				   : looks[row->section].bar;
 	double x = x_at(scale, row->start_usec);
 	double width = x_at(scale, row->end_usec) - x;
 	int y = HEAD + (int)lane * LANE;
@@ -137,7 +138,9 @@ static void put_lane(FILE *out, const struct fb_timeline_row *row,
 	fprintf(out, "fill=\"%s\"/>\n", fill);
 	fprintf(out, "<text class=\"time\" x=\"%.1f\" y=\"%d\">%s</text>\n",
 		x + (width < 1 ? 1 : width) + 5, y + 14,
-		fb_timeline_usec_text(row->end_usec - row->start_usec, text));
+		row->kind == FB_ROW_UNKNOWN
+			? "not known"
+			: fb_timeline_usec_text(row->end_usec - row->start_usec, text));
 }
 
 static size_t count_lanes(const struct fb_timeline_view *view,

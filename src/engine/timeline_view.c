@@ -260,12 +260,22 @@ static void add_phase(const struct sides *s, struct fb_timeline_view *v,
 		v->rows[i].section = section_at(v, start);
 }
 
+static void add_unknown(const struct sides *s, struct fb_timeline_view *v)
+{
+	struct fb_timeline_row *row = add_row(v, FB_ROW_UNKNOWN, "what lies between",
+					      s->next_usec, s->next_usec);
+
+	row->section = section_at(v, s->next_usec);
+}
+
 static void add_rows(const struct sides *s, struct fb_timeline_view *v)
 {
 	for (size_t i = 1; i < s->old.count; i++)
 		add_phase(s, v, &s->old.of[i - 1], &s->old.of[i]);
 	if (s->clock == FB_CLOCK_THROUGH && s->next.count)
 		add_phase(s, v, &s->old.of[s->old.count - 1], &s->next.of[0]);
+	else if (s->old.count && s->next.count)
+		add_unknown(s, v);
 	for (size_t i = 1; i < s->next.count; i++)
 		add_phase(s, v, &s->next.of[i - 1], &s->next.of[i]);
 }

@@ -29,6 +29,7 @@ enum fb_timeline_kind {
 	FB_ROW_OTHER,	 /* a phase in which not fastboot is at work */
 	FB_ROW_STEP,	 /* a part of the kernel's row above */
 	FB_ROW_PARALLEL, /* a part that goes on beside the others */
+	FB_ROW_UNKNOWN,	 /* nobody knows how long it took: start and end are one */
 };
 
 struct fb_timeline_row {
@@ -50,7 +51,7 @@ enum fb_timeline_clock {
 /* "the counter ran on through the kexec" */
 const char *fb_timeline_clock_text(enum fb_timeline_clock clock);
 
-#define FB_TIMELINE_ROWS (FB_TIMELINE_STAMPS + FB_TIMELINE_STEPS + 1)
+#define FB_TIMELINE_ROWS (FB_TIMELINE_STAMPS + FB_TIMELINE_STEPS + 2)
 
 struct fb_timeline_span {
 	bool known;
@@ -59,8 +60,8 @@ struct fb_timeline_span {
 
 /*
  * Where the clock did not run through, what was stamped under the next kernel
- * follows the last stamp of the one before without a gap, and the blackout and
- * the total are not known.
+ * follows the last stamp of the one before, with a row of FB_ROW_UNKNOWN between
+ * them, and the blackout and the total are not known.
  */
 struct fb_timeline_view {
 	enum fb_timeline_clock clock;

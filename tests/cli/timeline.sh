@@ -94,6 +94,7 @@ partial() {
 	check "no kexec: text" timeline --from "$WORK/reset"
 	check_match "no kexec: text says so" '^the clock did not run through' "$OUTPUT"
 	check_match "no kexec: no sum" '^all in all  *not known$' "$OUTPUT"
+	check_match "no kexec: nor a time in between" '^  what lies between +not known ' "$OUTPUT"
 	sed '/^kernel /d' "$golden" >"$WORK/no-log"
 	check "no log" timeline --from "$WORK/no-log"
 	check_eq "no log: no steps" '' "$(grep '^    ' <<<"$OUTPUT")"

@@ -183,8 +183,10 @@ static void test_reset(void **state)
 	assert_false(v.total.known);
 	assert_int_equal(length(&v.sections[FB_TIMELINE_AFTER]), 300);
 	check_row(&v, 3, FB_TIMELINE_BLACKOUT, "read the tree", 1010, 1020);
-	check_row(&v, 4, FB_TIMELINE_BLACKOUT, "other programs", 1020, 1350);
-	check_row(&v, 9, FB_TIMELINE_AFTER, "hot-add", 1600, 1700);
+	check_row(&v, 4, FB_TIMELINE_BLACKOUT, "what lies between", 1020, 1020);
+	assert_int_equal(v.rows[4].kind, FB_ROW_UNKNOWN);
+	check_row(&v, 5, FB_TIMELINE_BLACKOUT, "other programs", 1020, 1350);
+	check_row(&v, 10, FB_TIMELINE_AFTER, "hot-add", 1600, 1700);
 
 	for (size_t i = 5; i < anew.stamp_count; i++)
 		anew.stamps[i].counter -= 4000;
