@@ -85,8 +85,8 @@ BASE := err facts range tree util
 FORMAT := cmdline dtb dtb_overlay erofs erofs_decode header
 MACHINE := clock dtree fwmap hook iomem kconfig kexec kexec_method kexec_tools kmsg kpage \
 	lease memblk modules namespace plan run store sys watch
-ENGINE := carve hotplug image_plan image_read image_replan image_work \
-	image_write lazy lazy_fill lazy_gate region state_match state_path \
+ENGINE := carve hotplug image_map image_plan image_read image_replan \
+	image_work image_write lazy lazy_fill lazy_gate region state_match state_path \
 	state_restore state_scan timeline timeline_file timeline_kernel \
 	timeline_svg timeline_view
 CMD := cmd_check cmd_hotadd cmd_hotremove cmd_image cmd_load cmd_overlay cmd_plan \
@@ -143,7 +143,7 @@ test_hook_MODULES := machine/hook base/err
 test_hotplug_MODULES := engine/hotplug machine/memblk machine/plan \
 	machine/clock machine/dtree machine/iomem machine/kpage machine/watch base/err \
 	base/facts base/range base/util
-test_image_MODULES := engine/image_plan engine/image_read \
+test_image_MODULES := engine/image_map engine/image_plan engine/image_read \
 	engine/image_replan engine/image_work engine/image_write format/erofs \
 	format/erofs_decode format/header machine/store base/err base/tree base/util
 test_kexec_MODULES := machine/kexec machine/kexec_method machine/kexec_tools \
@@ -157,7 +157,7 @@ test_lazy_MODULES := base/err base/util engine/lazy engine/lazy_fill \
 	engine/lazy_gate
 test_memblk_MODULES := machine/memblk base/err base/facts base/range base/util
 test_plan_MODULES := machine/plan machine/clock base/err base/range base/util
-test_precopy_MODULES := cmd/precopy engine/image_plan engine/image_read \
+test_precopy_MODULES := cmd/precopy engine/image_map engine/image_plan engine/image_read \
 	engine/image_replan engine/image_work engine/image_write engine/state_match \
 	engine/state_path engine/state_scan format/erofs format/erofs_decode \
 	format/header machine/lease machine/store base/err base/tree base/util

@@ -164,7 +164,7 @@ static int hold_largest(struct filler *f, size_t capacity, struct fb_err *err)
 		f->how[list[i].inode] = i < later ? HOW_LATER : HOW_NOW;
 		if (i >= later)
 			continue;
-		fd = fb_state_hold_open(f->restore, list[i].inode, err);
+		fd = fb_state_fill_open(f->restore, list[i].inode, err);
 		if (fd < 0 || hold(f, fd, list[i].inode, err))
 			return -err->error;
 	}

@@ -226,9 +226,10 @@ struct fb_image_sink {
 	 */
 	bool (*wanted)(void *context, uint32_t inode);
 	/*
-	 * A descriptor to which the inode's data is written with pwrite(2);
-	 * the image module closes it. From several threads at once, and more
-	 * than once for a file of more than one run. Only extents are written:
+	 * A descriptor to which the inode's data is written with pwrite(2), or
+	 * through a mapping where it is O_RDWR and in tmpfs; the image module
+	 * closes it. From several threads at once, and more than once for a
+	 * file of more than one run; `err` may be NULL. Only extents are written:
 	 * a file that ends in a hole or is empty must be given its size by
 	 * the sink. FB_IMAGE_SKIP, or -errno, which stops the work.
 	 */
@@ -238,7 +239,7 @@ struct fb_image_sink {
 	 * it: -EIO, poisoned memory); `why` says where. Called once for each
 	 * such file, in the order of inodes, when all other data has been
 	 * written and no thread is at work any more. Part of the file may have
-	 * been written: the sink removes it. 0, or -errno, which is returned.
+	 * been written, in a mapping even the damaged part: the sink removes it. 0, or -errno, which is returned.
 	 */
 	int (*damaged)(void *context, uint32_t inode, const char *why,
 		       struct fb_err *err);
@@ -246,8 +247,8 @@ struct fb_image_sink {
 };
 
 /*
- * Read all data on `threads` cores (0: all online), verify each run before it
- * is written, and keep holes. `progress` (may be NULL) counts bytes, whole
+ * Read all data on `threads` cores (0: all online), verify each run, and keep
+ * holes. `progress` (may be NULL) counts bytes, whole
  * blocks. *damaged is the number of files withheld (may
  * be NULL): that is not a failure. -errno of the store, sink or pwrite; what
  * progress returned.

@@ -9,6 +9,7 @@
 
 #include "base/util.h"
 #include "engine/image.h"
+#include "engine/image_map.h"
 #include "engine/image_work.h"
 
 #define BLOCK ((uint64_t)FB_EROFS_BLOCK)
@@ -397,6 +398,7 @@ enum damage { DAMAGE_NONE, DAMAGE_DIGEST, DAMAGE_READ };
 struct reader {
 	const struct fb_image *image;
 	const struct fb_image_sink *sink; /* NULL: only verify */
+	struct fb_image_maps maps;
 	_Atomic uint8_t *damage;	  /* enum damage, one for each inode */
 	_Atomic uint32_t *where;	  /* a damaged block of it */
 };
@@ -515,13 +517,55 @@ static int read_one_by_one(struct reader *rd, const struct fb_image_job *job,
 	return 0;
 }
 
+/* The file as a mapping, where that can be. */
+static uint8_t *map_file(struct reader *rd, uint32_t inode)
+{
+	uint8_t *map = fb_image_map_find(&rd->maps, inode);
+	fb_autoclose int fd = -1;
+
+	if (map)
+		return map;
+	fd = rd->sink->open(rd->sink->context, inode, NULL);
+	if (fd < 0)
+		return NULL;
+	return fb_image_map_make(&rd->maps, inode, fd,
+				 rd->image->tree.inodes[inode].size, true);
+}
+
+/*
+ * From the store to where it belongs, without a buffer: in tmpfs, writes to one
+ * file wait for each other, page faults do not. -EAGAIN: not a file or a run
+ * for this, or something is wrong, which the usual way will find out.
+ */
+static int read_mapped(struct reader *rd, const struct fb_image_job *job)
+{
+	const struct fb_image_run *r = &rd->image->runs[job->first];
+	uint64_t size = r->blocks * BLOCK;
+	uint8_t *map;
+
+	if (!rd->sink || job->count > 1 || r->length < size ||
+	    rd->image->tree.inodes[r->inode].size < FB_IMAGE_MAP_MIN ||
+	    is_damaged(rd, r->inode))
+		return -EAGAIN;
+	map = map_file(rd, r->inode);
+	if (!map || fb_image_map_populate(map + r->offset, size, true) ||
+	    read_runs(rd->image->store, r, r->blocks, map + r->offset, NULL))
+		return -EAGAIN;
+	if (!run_ok(r, map + r->offset))
+		mark_damaged(rd, r, DAMAGE_DIGEST);
+	return 0;
+}
+
 static int read_job(void *context, const struct fb_image_job *job, uint8_t *buffer,
 		    struct fb_err *err)
 {
 	struct reader *rd = context;
 	const struct fb_image_run *runs = rd->image->runs + job->first;
-	int ret = read_runs(rd->image->store, runs, job->blocks, buffer, err);
+	int ret = read_mapped(rd, job);
 
+	if (ret != -EAGAIN)
+		return ret;
+	ret = read_runs(rd->image->store, runs, job->blocks, buffer, err);
 	if (ret == -EIO)
 		return read_one_by_one(rd, job, buffer, err);
 	return ret ? ret : deliver(rd, runs, job->count, buffer, err);
@@ -583,17 +627,19 @@ static int reader_make(struct reader *rd, const struct fb_image *image,
 {
 	size_t n = image->tree.inode_count;
 
+	memset(rd, 0, sizeof(*rd));
 	rd->image = image;
 	rd->sink = sink;
 	rd->damage = calloc(n, sizeof(*rd->damage));
 	rd->where = calloc(n, sizeof(*rd->where));
-	if (rd->damage && rd->where)
+	if (rd->damage && rd->where && !fb_image_maps_make(&rd->maps, n))
 		return 0;
 	return fb_err_sys(err, ENOMEM, "reading the image");
 }
 
 static void reader_free(struct reader *rd)
 {
+	fb_image_maps_free(&rd->maps);
 	free((void *)rd->damage);
 	free((void *)rd->where);
 }

@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 #define _GNU_SOURCE
 #include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/random.h>
@@ -9,6 +11,7 @@
 
 #include "base/util.h"
 #include "engine/image.h"
+#include "engine/image_map.h"
 #include "engine/image_work.h"
 
 #define BLOCK ((uint64_t)FB_EROFS_BLOCK)
@@ -57,6 +60,7 @@ struct copy {
 	const struct fb_tree *tree;
 	struct fb_image_run *runs;
 	const struct fb_image_source *source;
+	struct fb_image_maps maps;
 	_Atomic uint64_t written; /* bytes */
 };
 
@@ -202,16 +206,93 @@ static bool wants_comparing(const struct copy *c, const struct fb_image_job *job
 	return false;
 }
 
+/* ---- without a buffer ---------------------------------------------------------- */
+
+/*
+ * While this is held nobody can open the file for writing or truncate it: who
+ * tries waits (for /proc/sys/fs/lease-break-time). There is nothing to do about
+ * that, so the signal is one that is ignored.
+ */
+static bool hold(int fd)
+{
+	return !fcntl(fd, F_SETSIG, SIGURG) && !fcntl(fd, F_SETLEASE, F_RDLCK);
+}
+
+/* Was it held all the time? */
+static bool let_go(int fd)
+{
+	bool held = fcntl(fd, F_GETLEASE) == F_RDLCK;
+
+	return !fcntl(fd, F_SETLEASE, F_UNLCK) && held;
+}
+
+/*
+ * With huge pages a mapping costs less than a copy into a buffer, without them
+ * it does not. A tmpfs that uses them for a file says so in st_blksize
+ * (mm/shmem.c, shmem_getattr).
+ */
+static uint8_t *map_file(struct copy *c, uint32_t inode, int fd)
+{
+	uint64_t size = c->tree->inodes[inode].size;
+	struct stat st;
+
+	if (size < FB_IMAGE_MAP_MIN || fstat(fd, &st) ||
+	    (uint64_t)st.st_blksize < FB_IMAGE_MAP_MIN)
+		return NULL;
+	return fb_image_map_make(&c->maps, inode, fd, size, false);
+}
+
+/* The file is held. */
+static int copy_from_map(struct copy *c, struct fb_image_run *r, int fd, uint8_t *from,
+			 uint8_t *there, struct fb_err *err)
+{
+	uint64_t size = r->blocks * BLOCK;
+	int ret;
+
+	if (check_unchanged(c, r->inode, fd, NULL) ||
+	    fb_image_map_populate(from, size, false))
+		return -EAGAIN;
+	fb_digest(from, size, r->digest);
+	if (r->status == FB_RUN_COMPARE)
+		ret = write_differing(c, from, there, r->block, r->blocks, err);
+	else
+		ret = write_blocks(c, from, r->block, r->blocks, err);
+	r->ready = !ret;
+	return ret;
+}
+
+/* -EAGAIN: not a file or a run for this, or it is being changed. */
+static int copy_mapped(struct copy *c, const struct fb_image_job *job, uint8_t *buffer,
+		       struct fb_err *err)
+{
+	struct fb_image_run *r = &c->runs[job->first];
+	fb_autoclose int fd = -1;
+	uint8_t *map;
+	int ret;
+
+	if (job->count > 1 || r->length < r->blocks * BLOCK ||
+	    c->tree->inodes[r->inode].size < FB_IMAGE_MAP_MIN)
+		return -EAGAIN;
+	fd = c->source->open(c->source->context, r->inode, NULL);
+	map = fd < 0 ? NULL : map_file(c, r->inode, fd);
+	if (!map || !hold(fd))
+		return -EAGAIN;
+	ret = copy_from_map(c, r, fd, map + r->offset, buffer, err);
+	return let_go(fd) || ret ? ret : -EAGAIN;
+}
+
 static int copy_job(void *context, const struct fb_image_job *job, uint8_t *buffer,
 		    struct fb_err *err)
 {
 	struct copy *c = context;
 	uint32_t block = c->runs[job->first].block;
 	uint8_t *to = buffer;
+	int ret = copy_mapped(c, job, buffer, err);
 
+	if (ret != -EAGAIN)
+		return ret;
 	for (size_t done = 0; done < job->count;) {
-		int ret = copy_in_file(c, job, &done, &to, err);
-
+		ret = copy_in_file(c, job, &done, &to, err);
 		if (ret)
 			return ret;
 	}
@@ -225,7 +306,7 @@ int fb_image_copy(const struct fb_store *store, const struct fb_tree *tree,
 		  unsigned int threads, const struct fb_progress *progress,
 		  struct fb_err *err)
 {
-	struct copy c = { store, tree, plan->runs, source, 0 };
+	struct copy c = { store, tree, plan->runs, source, { NULL, 0 }, 0 };
 	fb_autofree struct fb_image_job *jobs = NULL;
 	struct fb_image_work work = {
 		.run = copy_job,
@@ -242,10 +323,12 @@ int fb_image_copy(const struct fb_store *store, const struct fb_tree *tree,
 				  store->name, (unsigned long long)store->size,
 				  (unsigned long long)plan->size);
 	if (fb_image_jobs_make(plan->runs, plan->run_count, NULL, NULL, &jobs,
-			       &work.job_count))
+			       &work.job_count) ||
+	    fb_image_maps_make(&c.maps, tree->inode_count))
 		return fb_err_sys(err, ENOMEM, "copy");
 	work.jobs = jobs;
 	ret = fb_image_work_run(&work, err);
+	fb_image_maps_free(&c.maps);
 	plan->written_bytes = c.written;
 	return ret;
 }

@@ -165,15 +165,11 @@ int fb_state_create(const struct fb_tree *tree, const char *under,
 bool fb_state_made(const struct fb_state_restore *restore, uint32_t inode);
 
 /*
- * A descriptor (O_WRONLY, the caller closes it) of a regular file that was
+ * A descriptor (O_RDWR, the caller closes it) of a regular file that was
  * made; -ENOENT for any other. `restore` is a struct fb_state_restore. May be
  * called from several threads.
  */
 int fb_state_fill_open(void *restore, uint32_t inode, struct fb_err *err);
-
-/* The same, O_RDWR: to be filled through a mapping. */
-int fb_state_hold_open(const struct fb_state_restore *restore, uint32_t inode,
-		       struct fb_err *err);
 
 /* Remove every name of a file that was made: its contents are damaged. */
 int fb_state_withhold(struct fb_state_restore *restore, uint32_t inode,

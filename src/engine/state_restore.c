@@ -612,13 +612,7 @@ static int open_made(const struct fb_state_restore *r, uint32_t inode, int flags
 
 int fb_state_fill_open(void *context, uint32_t inode, struct fb_err *err)
 {
-	return open_made(context, inode, O_WRONLY, err);
-}
-
-int fb_state_hold_open(const struct fb_state_restore *restore, uint32_t inode,
-		       struct fb_err *err)
-{
-	return open_made(restore, inode, O_RDWR, err);
+	return open_made(context, inode, O_RDWR, err);
 }
 
 int fb_state_withhold(struct fb_state_restore *r, uint32_t inode, struct fb_err *err)

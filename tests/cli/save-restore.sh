@@ -16,7 +16,9 @@ MKTREE=$REPO/build/vmtools/mktree
 
 MNT=$WORK/mnt
 mkdir "$MNT"
-if mount -t tmpfs -o size=3G fastboot-test "$MNT" 2>/dev/null; then
+# Huge pages, where the kernel has them: files of theirs are saved another way.
+if mount -t tmpfs -o size=3G,huge=within_size fastboot-test "$MNT" 2>/dev/null ||
+	mount -t tmpfs -o size=3G fastboot-test "$MNT" 2>/dev/null; then
 	trap 'umount -l "$MNT"; rm -rf "$WORK"' EXIT
 	mounted=yes
 else

@@ -10,6 +10,7 @@
 #include <stdatomic.h>
 #include <stdio.h>
 #include <sys/mount.h>
+#include <sys/sendfile.h>
 #include <sys/wait.h>
 #include <sys/xattr.h>
 
@@ -374,6 +375,8 @@ static void test_plan_alignment(void **state)
 	fixture_free(&f);
 }
 
+#define HUGE_SIZE ((5u << 20) + 3)
+
 /* ---- damage ------------------------------------------------------------------------
  */
 
@@ -449,15 +452,14 @@ static void check_withheld(struct memory_store *m, const struct fixture *f,
 	fb_image_close(&image);
 }
 
-static void test_damaged_data(void **state)
+static void damage_each_run(void (*build)(struct fb_tree *))
 {
 	struct fb_err err = FB_ERR_INIT;
 	struct memory_store m;
 	struct fixture f;
 
-	(void)state;
 	memory_store_make(&m, STORE_SIZE, 0);
-	fixture_make(&f, some_files, 1, m.store.size);
+	fixture_make(&f, build, 1, m.store.size);
 	assert_ok(fixture_write(&f, &m.store, 0, &err), &err);
 	for (size_t i = 0; i < f.plan.run_count; i++) {
 		const struct fb_image_run *r = &f.plan.runs[i];
@@ -474,6 +476,21 @@ static void test_damaged_data(void **state)
 	check_image(&m.store, &f, 0);
 	fixture_free(&f);
 	fb_store_close(&m.store);
+}
+
+static void huge_file(struct fb_tree *t)
+{
+	uint32_t dir = help_add(t, help_root(t), "d", S_IFDIR | 0755);
+
+	help_file(t, dir, "huge", HUGE_SIZE);
+	help_finish(t);
+}
+
+static void test_damaged_data(void **state)
+{
+	(void)state;
+	damage_each_run(some_files);
+	damage_each_run(huge_file); /* is filled through a mapping */
 }
 
 /* One damaged byte anywhere but in the data: refused, or without effect. */
@@ -570,6 +587,93 @@ static void test_changed_while_saved(void **state)
 		fixture_free(&f);
 		fb_store_close(&m.store);
 	}
+}
+
+/* ---- without a buffer, from files of huge pages ------------------------------- */
+
+/* A file that is opened by its path, so that it can have a lease. */
+struct counted {
+	char path[64];
+	unsigned int opened;
+};
+
+static int counted_open(void *context, uint32_t inode, struct fb_err *err)
+{
+	struct counted *c = context;
+
+	(void)inode, (void)err;
+	c->opened++;
+	return open(c->path, O_RDONLY | O_CLOEXEC);
+}
+
+static void huge_contents(const struct fixture *f, uint32_t inode, const char *path)
+{
+	const struct fb_inode *in = &f->tree.inodes[inode];
+	const struct timespec times[2] = { { 0, 0 },
+					   { in->mtime_sec, in->mtime_nsec } };
+	int fd = open(path, O_WRONLY | O_CREAT, 0600);
+	off_t from = 0;
+
+	assert_int_equal(sendfile(fd, f->contents.fds[inode], &from, HUGE_SIZE),
+			 HUGE_SIZE);
+	assert_int_equal(futimens(fd, times), 0);
+	close(fd);
+}
+
+/* Saved by one thread; how often was the file opened? */
+static unsigned int huge_save(struct fixture *f, const struct fb_store *store,
+			      struct counted *c, bool live)
+{
+	struct fb_image_source source = { counted_open, c, live };
+	struct fb_err err = FB_ERR_INIT;
+
+	c->opened = 0;
+	assert_ok(fb_image_begin(store, &f->origin.generation, &err), &err);
+	assert_ok(fb_image_copy(store, &f->tree, &f->plan, &source, 1, NULL, &err),
+		  &err);
+	assert_ok(fb_image_commit(store, &f->tree, &f->plan, &f->origin, &err), &err);
+	check_image(store, f, 1);
+	return c->opened;
+}
+
+/* Without root, or a kernel with huge pages in tmpfs: skipped. */
+static void test_huge_pages(void **state)
+{
+	char dir[] = "/tmp/fastboot-huge.XXXXXX";
+	struct memory_store m;
+	struct counted c;
+	struct fixture f;
+	bool usable;
+
+	(void)state;
+	assert_non_null(mkdtemp(dir));
+	snprintf(c.path, sizeof(c.path), "%s/huge", dir);
+	usable = !mount("huge", dir, "tmpfs", 0, "huge=always");
+	if (usable) {
+		int writer;
+
+		memory_store_make(&m, STORE_SIZE, 0);
+		fixture_make(&f, huge_file, 1, m.store.size);
+		huge_contents(&f, fb_tree_lookup(&f.tree, "/d/huge"), c.path);
+		/* Each piece of work opens the file once, the buffer once more. */
+		assert_int_equal(f.plan.run_count, 11);
+		assert_int_equal(huge_save(&f, &m.store, &c, false), 11);
+		writer = open(c.path, O_WRONLY);
+		assert_int_equal(huge_save(&f, &m.store, &c, false), 11 + 10);
+		assert_int_equal(huge_save(&f, &m.store, &c, true), 11 + 10);
+		/* No lease is left behind: this would wait, or fail. */
+		close(writer);
+		assert_int_equal(huge_save(&f, &m.store, &c, true), 11);
+		writer = open(c.path, O_WRONLY | O_NONBLOCK);
+		assert_true(writer >= 0);
+		close(writer);
+		fixture_free(&f);
+		fb_store_close(&m.store);
+		umount2(dir, MNT_DETACH);
+	}
+	rmdir(dir);
+	if (!usable)
+		skip();
 }
 
 static int fail_open(void *context, uint32_t inode, struct fb_err *err)
@@ -1143,6 +1247,7 @@ int main(int argc, char **argv)
 		cmocka_unit_test(test_damaged_data),
 		cmocka_unit_test(test_damaged_metadata),
 		cmocka_unit_test(test_changed_while_saved),
+		cmocka_unit_test(test_huge_pages),
 		cmocka_unit_test(test_errors_passed_on),
 		cmocka_unit_test(test_read_parts),
 		cmocka_unit_test(test_power_cut),
