@@ -53,6 +53,13 @@ static int sink_open(void *context, uint32_t inode, struct fb_err *err)
 	return fb_state_fill_open(w->restore, inode, err);
 }
 
+static int sink_filled(void *context, uint32_t inode, int fd, struct fb_err *err)
+{
+	struct work *w = context;
+
+	return fb_state_filled(w->restore, inode, fd, err);
+}
+
 static int sink_damaged(void *context, uint32_t inode, const char *why,
 			struct fb_err *err)
 {
@@ -73,6 +80,7 @@ static int fill(const struct fb_context *ctx, struct work *w, const char *label,
 		.wanted = sink_wanted,
 		.open = sink_open,
 		.damaged = sink_damaged,
+		.filled = sink_filled,
 		.context = w,
 	};
 	struct fb_bar bar;
@@ -138,16 +146,33 @@ static int complete(const struct fb_context *ctx, struct work *w, const char *la
 	return rc;
 }
 
+/* Which files have one run of data: each is opened once to be filled. */
+static uint8_t *with_one_run(const struct fb_image *image)
+{
+	uint8_t *runs = calloc(image->tree.inode_count, 1);
+
+	for (size_t i = 0; runs && i < image->run_count; i++)
+		if (runs[image->runs[i].inode] < 2)
+			runs[image->runs[i].inode]++;
+	for (size_t i = 0; runs && i < image->tree.inode_count; i++)
+		runs[i] = runs[i] == 1;
+	return runs;
+}
+
 int fb_unpack(const struct fb_context *ctx, const struct fb_image *image,
 	      const char *under, const uint32_t *roots, size_t count, const char *label,
 	      struct fb_unpack_result *result, struct fb_err *err)
 {
 	struct work w = { .image = image, .result = result };
+	fb_autofree uint8_t *late = with_one_run(image);
 	uint64_t started = fb_clock_usec();
 	int rc;
 
 	memset(result, 0, sizeof(*result));
-	rc = fb_state_create(&image->tree, under, roots, count, &w.restore, err);
+	if (!late)
+		return fb_err_set(err, ENOMEM, "out of memory");
+	rc = fb_state_create_late(&image->tree, under, roots, count, late, &w.restore,
+				  err);
 	if (rc)
 		return rc;
 	result->create_usec = fb_clock_usec() - started;

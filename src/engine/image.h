@@ -239,11 +239,18 @@ struct fb_image_sink {
 	 * it: -EIO, poisoned memory); `why` says where. Called once for each
 	 * such file, in the order of inodes, when all other data has been
 	 * written and no thread is at work any more. Part of the file may have
-	 * been written, in a mapping even the damaged part: the sink removes it. 0, or -errno, which is returned.
+	 * been written, in a mapping even the damaged part: the sink removes
+	 * it. 0, or -errno, which is returned.
 	 */
 	int (*damaged)(void *context, uint32_t inode, const char *why,
 		       struct fb_err *err);
 	void *context;
+	/*
+	 * What the file has in runs that follow each other was written through
+	 * this descriptor: all of it, if it has one run. NULL: of no interest.
+	 * From several threads at once.
+	 */
+	int (*filled)(void *context, uint32_t inode, int fd, struct fb_err *err);
 };
 
 /*

@@ -473,6 +473,8 @@ static int deliver_file(struct reader *rd, const struct fb_image_run *runs,
 		if (!skip && write_all(fd, at, r->offset, r->length, err))
 			return name_file(rd->image, inode, err);
 	}
+	if (fd >= 0 && rd->sink->filled)
+		return rd->sink->filled(rd->sink->context, inode, fd, err);
 	return 0;
 }
 

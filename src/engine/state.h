@@ -161,7 +161,16 @@ int fb_state_create(const struct fb_tree *tree, const char *under,
 		    const uint32_t *roots, size_t count,
 		    struct fb_state_restore **restore, struct fb_err *err);
 
-/* Was this inode made? Pure. */
+/*
+ * The same, but a file for which `late` (one byte an inode) is not 0, has one
+ * name and exactly one call of fb_state_fill_open(), is only made by that
+ * call, and gets owner, mode and times by fb_state_filled(): both on all cores.
+ */
+int fb_state_create_late(const struct fb_tree *tree, const char *under,
+			 const uint32_t *roots, size_t count, const uint8_t *late,
+			 struct fb_state_restore **restore, struct fb_err *err);
+
+/* Was this inode made, or will be by fb_state_fill_open()? Pure. */
 bool fb_state_made(const struct fb_state_restore *restore, uint32_t inode);
 
 /*
@@ -170,6 +179,14 @@ bool fb_state_made(const struct fb_state_restore *restore, uint32_t inode);
  * called from several threads.
  */
 int fb_state_fill_open(void *restore, uint32_t inode, struct fb_err *err);
+
+/*
+ * All its contents were written through `fd`: what fb_state_finish() would do
+ * for it, if it was made late. May be called from several threads. -errno of
+ * fchown, fsetxattr, fchmod, futimens.
+ */
+int fb_state_filled(struct fb_state_restore *restore, uint32_t inode, int fd,
+		    struct fb_err *err);
 
 /* Remove every name of a file that was made: its contents are damaged. */
 int fb_state_withhold(struct fb_state_restore *restore, uint32_t inode,

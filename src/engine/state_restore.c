@@ -4,6 +4,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <pthread.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <sys/statvfs.h>
@@ -25,6 +26,17 @@ struct made {
 	bool inside;  /* a root or below one: its entries are made as well */
 	bool existed; /* an empty directory that was there */
 	bool gone;    /* withheld */
+	bool late;    /* made when it is filled */
+	bool done;    /* and has its metadata */
+};
+
+/* Directories that several threads open files in. */
+#define DOORS 8u
+
+struct door {
+	uint32_t dir;
+	int fd; /* -1: none */
+	unsigned int users;
 };
 
 /* What a directory that existed was like before. */
@@ -44,8 +56,12 @@ struct fb_state_restore {
 	uint32_t *place; /* by inode: index + 1 of its first name; 0 none */
 	struct before *before;
 	size_t before_count, before_capacity;
-	uint32_t at; /* the directory that at_fd is */
-	int at_fd;   /* -1: none */
+	uint32_t at;	      /* the directory that at_fd is */
+	int at_fd;	      /* -1: none */
+	const uint8_t *late;  /* while the tree is made; may be NULL */
+	mode_t mask;	      /* the umask of the process */
+	pthread_mutex_t lock; /* for the doors */
+	struct door doors[DOORS];
 };
 
 static const char *made_name(const struct fb_state_restore *r, const struct made *m)
@@ -385,6 +401,13 @@ static int make_link(struct fb_state_restore *r, int dir, const char *name,
 	return linkat(fd, from, dir, name, 0) ? -errno : 0;
 }
 
+static bool is_late(const struct fb_state_restore *r, uint32_t inode)
+{
+	const struct fb_inode *i = &r->tree->inodes[inode];
+
+	return r->late && r->late[inode] && S_ISREG(i->mode) && i->nlink == 1;
+}
+
 static int make_entry(struct fb_state_restore *r, uint32_t dir, uint32_t entry,
 		      bool inside, struct fb_err *err)
 {
@@ -397,6 +420,12 @@ static int make_entry(struct fb_state_restore *r, uint32_t dir, uint32_t entry,
 		return fd;
 	if (reserve(r))
 		return fb_err_set(err, ENOMEM, "out of memory");
+	if (!place && is_late(r, e->inode)) {
+		struct made *m = remember(r, dir, entry, e->inode);
+
+		m->inside = m->late = true;
+		return 0;
+	}
 	if (place && directory)
 		return fail(r, err, ELOOP, "make the directory twice:", dir, e->name);
 	if (place)
@@ -559,11 +588,24 @@ int fb_state_create(const struct fb_tree *tree, const char *under,
 		    const uint32_t *roots, size_t count,
 		    struct fb_state_restore **restore, struct fb_err *err)
 {
+	return fb_state_create_late(tree, under, roots, count, NULL, restore, err);
+}
+
+int fb_state_create_late(const struct fb_tree *tree, const char *under,
+			 const uint32_t *roots, size_t count, const uint8_t *late,
+			 struct fb_state_restore **restore, struct fb_err *err)
+{
 	struct fb_state_restore *r = calloc(1, sizeof(*r));
 	int rc;
 
 	if (!r)
 		return fb_err_set(err, ENOMEM, "out of memory");
+	pthread_mutex_init(&r->lock, NULL);
+	for (size_t i = 0; i < DOORS; i++)
+		r->doors[i].fd = -1;
+	r->late = late;
+	r->mask = umask(0);
+	umask(r->mask);
 	r->tree = tree;
 	r->root = r->at_fd = -1;
 	r->privileged = !geteuid();
@@ -580,6 +622,7 @@ int fb_state_create(const struct fb_tree *tree, const char *under,
 		fb_state_restore_free(r);
 		return rc;
 	}
+	r->late = NULL;
 	*restore = r;
 	return 0;
 }
@@ -592,27 +635,96 @@ bool fb_state_made(const struct fb_state_restore *restore, uint32_t inode)
 	return inode < restore->tree->inode_count && restore->place[inode];
 }
 
-static int open_made(const struct fb_state_restore *r, uint32_t inode, int flags,
-		     struct fb_err *err)
+static int open_dir(const struct fb_state_restore *r, uint32_t dir)
 {
-	fb_autofree char *dir = NULL, *path = NULL;
-	const struct made *m;
+	fb_autofree char *path = fb_tree_path(r->tree, dir);
+
+	return path ? fb_state_beneath(r->root, path, O_PATH | O_DIRECTORY) : -ENOMEM;
+}
+
+/* The door of a directory, or a free one, or NULL. With the lock held. */
+static struct door *find_door(struct fb_state_restore *r, uint32_t dir)
+{
+	struct door *unused = NULL;
+
+	for (size_t i = 0; i < DOORS; i++) {
+		struct door *d = &r->doors[i];
+
+		if (d->fd >= 0 && d->dir == dir)
+			return d;
+		if (!d->users)
+			unused = d;
+	}
+	return unused;
+}
+
+/* A descriptor of a directory, for leave(). From several threads at once. */
+static int visit(struct fb_state_restore *r, uint32_t dir, struct door **door)
+{
 	int fd;
 
-	if (!fb_state_made(r, inode) || !S_ISREG(r->tree->inodes[inode].mode))
-		return fb_err_set(err, ENOENT, "not a file that is restored");
-	m = &r->made[r->place[inode] - 1];
-	dir = fb_tree_path(r->tree, m->dir);
-	path = dir ? fb_asprintf("%s/%s", dir, made_name(r, m)) : NULL;
-	if (!path)
-		return fb_err_set(err, ENOMEM, "out of memory");
-	fd = fb_state_beneath(r->root, path, flags);
-	return fd < 0 ? fail(r, err, -fd, "write", m->dir, made_name(r, m)) : fd;
+	pthread_mutex_lock(&r->lock);
+	*door = find_door(r, dir);
+	if (*door && (*door)->fd >= 0 && (*door)->dir != dir) {
+		close((*door)->fd);
+		(*door)->fd = -1;
+	}
+	fd = *door && (*door)->fd >= 0 ? (*door)->fd : open_dir(r, dir);
+	if (*door && fd >= 0) {
+		(*door)->dir = dir;
+		(*door)->fd = fd;
+		(*door)->users++;
+	}
+	pthread_mutex_unlock(&r->lock);
+	return fd;
+}
+
+static void leave(struct fb_state_restore *r, struct door *door, int fd)
+{
+	if (!door) {
+		close(fd);
+		return;
+	}
+	pthread_mutex_lock(&r->lock);
+	door->users--;
+	pthread_mutex_unlock(&r->lock);
+}
+
+/* As far as its mode does not depend on the owner. */
+static mode_t first_mode(const struct fb_inode *inode)
+{
+	return inode->mode & 0777;
+}
+
+static int open_in(const struct fb_state_restore *r, const struct made *m, int dir)
+{
+	const struct fb_inode *inode = &r->tree->inodes[m->inode];
+	int flags = O_RDWR | O_NOFOLLOW | O_CLOEXEC;
+	fb_autoclose int fd =
+		openat(dir, made_name(r, m), flags | (m->late ? O_CREAT | O_EXCL : 0),
+		       first_mode(inode));
+
+	if (fd < 0 || (m->late && ftruncate(fd, (off_t)inode->size)))
+		return -errno;
+	return fb_steal_fd(&fd);
 }
 
 int fb_state_fill_open(void *context, uint32_t inode, struct fb_err *err)
 {
-	return open_made(context, inode, O_RDWR, err);
+	struct fb_state_restore *r = context;
+	const struct made *m;
+	struct door *door;
+	int dir, fd;
+
+	if (!fb_state_made(r, inode) || !S_ISREG(r->tree->inodes[inode].mode))
+		return fb_err_set(err, ENOENT, "not a file that is restored");
+	m = &r->made[r->place[inode] - 1];
+	dir = visit(r, m->dir, &door);
+	if (dir < 0)
+		return fail(r, err, -dir, "open", m->dir, "");
+	fd = open_in(r, m, dir);
+	leave(r, door, dir);
+	return fd < 0 ? fail(r, err, -fd, "write", m->dir, made_name(r, m)) : fd;
 }
 
 int fb_state_withhold(struct fb_state_restore *r, uint32_t inode, struct fb_err *err)
@@ -626,7 +738,7 @@ int fb_state_withhold(struct fb_state_restore *r, uint32_t inode, struct fb_err 
 		dir = enter(r, m->dir, err);
 		if (dir < 0)
 			return dir;
-		if (unlinkat(dir, made_name(r, m), 0))
+		if (unlinkat(dir, made_name(r, m), 0) && !(m->late && errno == ENOENT))
 			return fail(r, err, errno, "remove", m->dir, made_name(r, m));
 		m->gone = true;
 	}
@@ -681,6 +793,46 @@ static int set_metadata(const struct fb_state_restore *r, int dir, const char *n
 	return 0;
 }
 
+static int set_metadata_of(const struct fb_state_restore *r, int fd,
+			   const struct fb_inode *inode)
+{
+	const struct timespec times[2] = {
+		{ .tv_nsec = UTIME_OMIT },
+		{ .tv_sec = inode->mtime_sec, .tv_nsec = inode->mtime_nsec },
+	};
+	bool has_mode = !inode->xattr_count &&
+			(inode->mode & 07777) == (first_mode(inode) & ~r->mask);
+
+	if (r->privileged && fchown(fd, inode->uid, inode->gid))
+		return -errno;
+	for (size_t i = 0; i < inode->xattr_count; i++) {
+		const struct fb_xattr *x = &inode->xattrs[i];
+
+		if (may_set(r, x->name) &&
+		    fsetxattr(fd, x->name, x->value ? x->value : "", x->size, 0))
+			return -errno;
+	}
+	if (!has_mode && fchmod(fd, inode->mode & 07777))
+		return -errno;
+	return futimens(fd, times) ? -errno : 0;
+}
+
+int fb_state_filled(struct fb_state_restore *r, uint32_t inode, int fd,
+		    struct fb_err *err)
+{
+	struct made *m = &r->made[r->place[inode] - 1];
+	int rc;
+
+	if (!m->late)
+		return 0;
+	rc = set_metadata_of(r, fd, &r->tree->inodes[inode]);
+	if (rc)
+		return fail(r, err, -rc, "set the metadata of", m->dir,
+			    made_name(r, m));
+	m->done = true;
+	return 0;
+}
+
 static bool has_xattr(const struct fb_inode *inode, const char *name)
 {
 	for (size_t i = 0; i < inode->xattr_count; i++)
@@ -721,7 +873,7 @@ static int finish_one(struct fb_state_restore *r, const struct made *m,
 	const struct fb_inode *inode = &r->tree->inodes[m->inode];
 	int dir, rc = 0;
 
-	if (!m->first || m->gone || m->entry == NO_NAME)
+	if (!m->first || m->gone || m->done || m->entry == NO_NAME)
 		return 0;
 	if (m->existed) {
 		/* Through itself: it may be a mount point. */
@@ -817,7 +969,9 @@ static int undo_one(struct fb_state_restore *r, const struct made *m)
 	dir = enter(r, m->dir, NULL);
 	if (dir < 0)
 		return dir;
-	return unlinkat(dir, made_name(r, m), flags) ? -errno : 0;
+	if (unlinkat(dir, made_name(r, m), flags) && !(m->late && errno == ENOENT))
+		return -errno;
+	return 0;
 }
 
 int fb_state_undo(struct fb_state_restore *r, struct fb_err *err)
@@ -856,6 +1010,10 @@ void fb_state_restore_free(struct fb_state_restore *r)
 		close(r->at_fd);
 	if (r->root >= 0)
 		close(r->root);
+	for (size_t i = 0; i < DOORS; i++)
+		if (r->doors[i].fd >= 0)
+			close(r->doors[i].fd);
+	pthread_mutex_destroy(&r->lock);
 	free(r->before);
 	free(r->made);
 	free(r->place);

@@ -102,7 +102,7 @@ static void walk(const struct fb_tree *tree)
 static void use(struct fb_image *image)
 {
 	static int null = -1;
-	struct fb_image_sink sink = { NULL, null_open, note, &null };
+	struct fb_image_sink sink = { NULL, null_open, note, &null, NULL };
 	struct fb_image_plan plan;
 	struct fb_err err = FB_ERR_INIT;
 

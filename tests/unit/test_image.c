@@ -160,7 +160,7 @@ static int no_damage(void *context, uint32_t inode, const char *why, struct fb_e
 static int restore(const struct fb_image *image, struct contents *to,
 		   unsigned int threads, struct fb_err *err)
 {
-	struct fb_image_sink sink = { NULL, contents_open, no_damage, to };
+	struct fb_image_sink sink = { NULL, contents_open, no_damage, to, NULL };
 
 	contents_empty(to, &image->tree);
 	return fb_image_read_data(image, &sink, threads, NULL, NULL, err);
@@ -419,7 +419,7 @@ static void check_withheld(struct memory_store *m, const struct fixture *f,
 			   const struct fb_image_run *r)
 {
 	struct damage_sink to = { .damage = { .count = 0 } };
-	struct fb_image_sink sink = { NULL, sink_open, sink_damaged, &to };
+	struct fb_image_sink sink = { NULL, sink_open, sink_damaged, &to, NULL };
 	struct fb_err err = FB_ERR_INIT;
 	struct damage verify = { 0 };
 	struct fb_image image;
@@ -739,7 +739,7 @@ static void check_only_two(const struct fixture *f, const struct fb_image *image
 			   int (*open)(void *, uint32_t, struct fb_err *))
 {
 	struct contents to;
-	struct fb_image_sink sink = { wanted, open, no_damage, &to };
+	struct fb_image_sink sink = { wanted, open, no_damage, &to, NULL };
 	struct fb_err err = FB_ERR_INIT;
 	char c;
 

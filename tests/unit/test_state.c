@@ -109,6 +109,7 @@ static void fill(struct fb_state_scan *scan, struct fb_state_restore *restore)
 					 x->length);
 			assert_int_equal(pwrite(to, bytes, x->length, x->offset),
 					 x->length);
+			assert_int_equal(fb_state_filled(restore, i, to, &err), 0);
 			close(from);
 			close(to);
 		}
@@ -479,6 +480,74 @@ static void test_restore_elsewhere(void **state)
 	fb_state_scan_free(&scan);
 }
 
+/* Files that are made when they are filled: the same tree, and the same undo. */
+static void test_restore_late(void **state)
+{
+	struct fb_state_scan scan = FB_STATE_SCAN_INIT;
+	struct fb_state_restore *restore = NULL;
+	fb_autofree uint8_t *late = NULL;
+	struct fb_err err = FB_ERR_INIT;
+	char out[PATH_MAX], copy[PATH_MAX * 2];
+	uint32_t *root;
+
+	(void)state;
+	make_nasty();
+	make_privileged();
+	assert_int_equal(scan_one(at("s"), NULL, 0, &scan, &err), 0);
+	late = calloc(scan.tree.inode_count, 1);
+	for (uint32_t i = 0; i < scan.tree.inode_count; i++)
+		late[i] = scan.tree.inodes[i].extent_count == 1;
+	snprintf(out, sizeof(out), "%s", at("out"));
+	snprintf(copy, sizeof(copy), "%s%s", out, at("s"));
+	root = &scan.tree.states[0].inode;
+	for (int round = 0; round < 3; round++) {
+		assert_int_equal(fb_state_create_late(&scan.tree, out, root, 1, late,
+						      &restore, &err),
+				 0);
+		if (round)
+			fill(&scan, restore);
+		if (round == 2)
+			assert_int_equal(fb_state_finish(restore, NULL, &err), 0);
+		if (round < 2)
+			assert_int_equal(fb_state_undo(restore, &err), 0);
+		fb_state_restore_free(restore);
+		assert_int_equal(exists("out"), round == 2);
+	}
+	compare(&scan, copy);
+	fb_state_scan_free(&scan);
+}
+
+/* It was never opened: it is damaged. */
+static void test_restore_late_withheld(void **state)
+{
+	struct fb_state_scan scan = FB_STATE_SCAN_INIT;
+	struct fb_state_restore *restore = NULL;
+	struct fb_err err = FB_ERR_INIT;
+	uint8_t late[8] = { 0 };
+	uint32_t inode;
+
+	(void)state;
+	put("s/damaged", "1");
+	put("s/whole", "2");
+	assert_int_equal(scan_one(at("s"), NULL, 0, &scan, &err), 0);
+	assert_int_equal(rename(at("s"), at("aside")), 0);
+	inode = fb_tree_lookup(&scan.tree, at("s/damaged"));
+	assert_true(inode < sizeof(late));
+	late[inode] = 1;
+	assert_int_equal(fb_state_create_late(&scan.tree, "/",
+					      &scan.tree.states[0].inode, 1, late,
+					      &restore, &err),
+			 0);
+	assert_true(fb_state_made(restore, inode));
+	assert_true(exists("s/whole"));
+	assert_false(exists("s/damaged"));
+	assert_int_equal(fb_state_withhold(restore, inode, &err), 0);
+	assert_int_equal(fb_state_finish(restore, NULL, &err), 0);
+	fb_state_restore_free(restore);
+	assert_false(exists("s/damaged"));
+	fb_state_scan_free(&scan);
+}
+
 /* Into the directory itself, after it was emptied; then all is taken back. */
 static void test_restore_in_place_and_undo(void **state)
 {
@@ -637,6 +706,9 @@ int main(void)
 		cmocka_unit_test(test_scan_mount_below),
 		cmocka_unit_test_setup_teardown(test_open_changed, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_restore_elsewhere, setup,
+						teardown),
+		cmocka_unit_test_setup_teardown(test_restore_late, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_restore_late_withheld, setup,
 						teardown),
 		cmocka_unit_test_setup_teardown(test_restore_in_place_and_undo, setup,
 						teardown),
