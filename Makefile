@@ -100,8 +100,8 @@ OBJS := $(MODULES:%=$(B)/%.o)
 # fastboot-init: what an early boot needs of it, and nothing to load at run time.
 INIT_MODULES := base/err base/facts base/range base/tree base/util \
 	cmd/config cmd/early cmd/init_main cmd/lazyrestore cmd/lazystatus cmd/out \
-	cmd/restore cmd/unpack engine/image_plan engine/image_read \
-	engine/image_work engine/image_write engine/lazy engine/lazy_fill \
+	cmd/restore cmd/unpack engine/image_map engine/image_plan \
+	engine/image_read engine/image_work engine/image_write engine/lazy engine/lazy_fill \
 	engine/lazy_gate engine/region engine/state_path engine/state_restore \
 	engine/state_scan engine/timeline engine/timeline_file \
 	engine/timeline_kernel format/cmdline format/erofs format/erofs_decode \
