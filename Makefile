@@ -83,16 +83,17 @@ endif
 # ---- sources: explicit and sorted, a layer each --------------------------
 BASE := err facts range tree util
 FORMAT := cmdline dtb dtb_overlay erofs erofs_decode header
-MACHINE := clock dtree fwmap hook iomem kconfig kexec kexec_method kexec_tools kmsg kpage \
-	lease memblk modules namespace plan run store sys watch
+MACHINE := clock dtree fwmap holders hook iomem kconfig kexec kexec_method \
+	kexec_tools kmsg kpage lease loop memblk modules mounts namespace plan run \
+	store sys watch
 ENGINE := carve hotplug image_map image_plan image_read image_replan \
-	image_work image_write lazy lazy_fill lazy_gate region state_match state_path \
-	state_restore state_scan timeline timeline_file timeline_kernel \
+	image_work image_write lazy lazy_fill lazy_gate region state_match \
+	state_path state_restore state_scan timeline timeline_file timeline_kernel \
 	timeline_svg timeline_view
 CMD := cmd_check cmd_hotadd cmd_hotremove cmd_image cmd_load cmd_overlay cmd_plan \
-	cmd_reboot cmd_restore cmd_save cmd_status cmd_timeline config hotplug \
-	lazyrestore lazystatus load main out precopy regionstore restore save \
-	unpack
+	cmd_reboot cmd_restore cmd_save cmd_status cmd_timeline config \
+	hotplug lazyrestore lazystatus load main \
+	out precopy regionstore restore save unpack
 MODULES := $(BASE:%=base/%) $(FORMAT:%=format/%) $(MACHINE:%=machine/%) \
 	$(ENGINE:%=engine/%) $(CMD:%=cmd/%)
 OBJS := $(MODULES:%=$(B)/%.o)
@@ -123,9 +124,9 @@ build/$(FOREIGN)vmtools/%: tests/vm/tools/%.c Makefile
 # ---- unit tests: each names the modules it links --------------------------
 UNIT_TESTS := test_carve test_clock test_cmdline test_dtb test_dtree test_erofs test_err \
 	test_header test_hook test_hotplug test_image test_kexec test_kexec_method \
-	test_kexec_tools test_kmsg test_lazy test_lease test_memblk test_plan \
-	test_precopy test_range test_region test_replan test_run test_state \
-	test_sys test_timeline test_timeline_view test_tree test_util \
+	test_kexec_tools test_kmsg test_lazy test_lease test_memblk test_mounts \
+	test_plan test_precopy test_range test_region test_replan test_run \
+	test_state test_sys test_timeline test_timeline_view test_tree test_util \
 	test_watch
 test_carve_MODULES := engine/carve machine/iomem machine/sys base/err \
 	base/facts base/range base/util
@@ -156,6 +157,7 @@ test_lease_MODULES := base/err base/util machine/lease
 test_lazy_MODULES := base/err base/util engine/lazy engine/lazy_fill \
 	engine/lazy_gate
 test_memblk_MODULES := machine/memblk base/err base/facts base/range base/util
+test_mounts_MODULES := machine/mounts machine/sys base/err base/util
 test_plan_MODULES := machine/plan machine/clock base/err base/range base/util
 test_precopy_MODULES := cmd/precopy engine/image_map engine/image_plan engine/image_read \
 	engine/image_replan engine/image_work engine/image_write engine/state_match \
