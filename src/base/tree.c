@@ -145,3 +145,40 @@ void fb_tree_count(const struct fb_tree *tree, struct fb_tree_totals *totals)
 	}
 	*totals = t;
 }
+
+#define HUGE (2 * FB_MIB)
+
+static uint64_t file_huge_bytes(const struct fb_inode *file)
+{
+	uint64_t whole = fb_align_down(file->size, HUGE), bytes = 0;
+	uint64_t counted = 0; /* all below this */
+
+	for (size_t e = 0; e < file->extent_count; e++) {
+		const struct fb_extent *x = &file->extents[e];
+		uint64_t start = fb_align_down(x->offset, HUGE);
+		uint64_t end = fb_align_up(x->offset + x->length, HUGE);
+
+		if (start < counted)
+			start = counted;
+		if (end > whole)
+			end = whole;
+		if (end > start) {
+			bytes += end - start;
+			counted = end;
+		}
+		/* What lies behind the last whole part stays small pages. */
+		if (x->offset + x->length > whole)
+			bytes += x->offset + x->length -
+				 (x->offset > whole ? x->offset : whole);
+	}
+	return bytes;
+}
+
+uint64_t fb_tree_huge_bytes(const struct fb_tree *tree)
+{
+	uint64_t bytes = 0;
+
+	for (size_t i = 0; i < tree->inode_count; i++)
+		bytes += file_huge_bytes(&tree->inodes[i]);
+	return bytes;
+}

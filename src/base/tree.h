@@ -129,6 +129,13 @@ struct fb_tree_totals {
 void fb_tree_count(const struct fb_tree *tree, struct fb_tree_totals *totals);
 
 /*
+ * What the data takes where every part of a file that begins at a multiple of
+ * 2 MiB, lies wholly in the file and has any data is a huge page: its holes
+ * take memory then. At least totals.data_bytes.
+ */
+uint64_t fb_tree_huge_bytes(const struct fb_tree *tree);
+
+/*
  * Progress of long work: called with bytes (or blocks, pages) done and the
  * total, from any thread but never from two at once; `done` never falls.
  * A return other than 0 (a negative errno) stops the work with that error.

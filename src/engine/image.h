@@ -302,6 +302,9 @@ int fb_image_verify(const struct fb_image *image,
  */
 int fb_image_mark_consumed(const struct fb_store *store, struct fb_err *err);
 
+/* The undo of it, in the same way; harmless where it is not marked. */
+int fb_image_unmark_consumed(const struct fb_store *store, struct fb_err *err);
+
 /*
  * The same with the word that says when the kexec began, in microseconds after
  * the header's last time stamp: the last thing that `reboot` writes.

@@ -540,6 +540,18 @@ int fb_image_mark_consumed(const struct fb_store *store, struct fb_err *err)
 	return write_block(store, block, err);
 }
 
+int fb_image_unmark_consumed(const struct fb_store *store, struct fb_err *err)
+{
+	fb_autofree uint8_t *block = fb_image_buffer(BLOCK);
+	struct fb_header header;
+	int ret = read_header(store, block, &header, err);
+
+	if (ret || !header.consumed)
+		return ret;
+	fb_header_unmark_consumed(block);
+	return write_block(store, block, err);
+}
+
 int fb_image_mark_left(const struct fb_store *store, uint32_t left_usec,
 		       struct fb_err *err)
 {

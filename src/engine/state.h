@@ -19,6 +19,10 @@
  *	fb_state_undo(restore, err);                instead, or after a failure
  *	fb_state_restore_free(restore);
  *
+ * To make a copy of live directories elsewhere, without an image between:
+ * fb_state_scan(), fb_state_create(&scan.tree, ...), fb_state_copy(),
+ * fb_state_finish().
+ *
  * Names may be any bytes. No symbolic link is ever followed, and nothing
  * outside the given directories is opened: openat2(2) with RESOLVE_BENEATH |
  * RESOLVE_NO_SYMLINKS (Linux 5.6), component by component with O_NOFOLLOW
@@ -136,6 +140,13 @@ uint32_t fb_state_index_find(const struct fb_state_index *index,
 /* Is something mounted on this directory? False also where that is unknown. */
 bool fb_state_is_mount(const char *path);
 
+/*
+ * A descriptor (O_RDONLY, the caller closes it) of a directory that must be
+ * there and empty: -ENOENT, -ENOTDIR, -ENOTEMPTY, -ELOOP (a symbolic link is in
+ * the way), -errno of open.
+ */
+int fb_state_open_empty(const char *path, struct fb_err *err);
+
 struct fb_state_restore;
 
 /*
@@ -187,6 +198,16 @@ int fb_state_fill_open(void *restore, uint32_t inode, struct fb_err *err);
  */
 int fb_state_filled(struct fb_state_restore *restore, uint32_t inode, int fd,
 		    struct fb_err *err);
+
+/*
+ * Fill all files that were made of `scan->tree`, on all cores (`threads` 0) or
+ * so many threads, from the files of the scan themselves; holes stay holes.
+ * Nothing may change them meanwhile: a file that became shorter is -ESTALE.
+ * `progress` (may be NULL) gets bytes. -errno of reading and writing.
+ */
+int fb_state_copy(struct fb_state_scan *scan, struct fb_state_restore *restore,
+		  unsigned int threads, const struct fb_progress *progress,
+		  struct fb_err *err);
 
 /* Remove every name of a file that was made: its contents are damaged. */
 int fb_state_withhold(struct fb_state_restore *restore, uint32_t inode,

@@ -236,6 +236,23 @@ static bool is_symlink(int root, const char *path)
 	return fd == -ELOOP || (fd >= 0 && !fstat(fd, &st) && S_ISLNK(st.st_mode));
 }
 
+int fb_state_open_empty(const char *path, struct fb_err *err)
+{
+	fb_autoclose int root = open("/", O_PATH | O_DIRECTORY | O_CLOEXEC);
+	fb_autofree char *shown = fb_escape(path, strlen(path));
+	fb_autoclose int fd = -1;
+	int rc;
+
+	if (root < 0 || !shown)
+		return fb_err_set(err, ENOMEM, "out of memory");
+	fd = fb_state_beneath(root, path, O_RDONLY | O_DIRECTORY);
+	if (fd < 0)
+		return fb_state_fail(err, is_symlink(root, path) ? ELOOP : -fd, "use",
+				     NULL, path);
+	rc = check_empty(fd, shown, err);
+	return rc ? rc : fb_steal_fd(&fd);
+}
+
 /*
  * The nearest directory to `path` that exists; a descriptor in *fd. *whole: it
  * is `path` itself.

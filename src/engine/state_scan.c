@@ -6,8 +6,10 @@
 #include <fcntl.h>
 #include <fnmatch.h>
 #include <limits.h>
+#include <linux/magic.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <sys/vfs.h>
 #include <unistd.h>
 
 #include "base/util.h"
@@ -40,6 +42,7 @@ struct scanner {
 	size_t link_count, link_slots; /* slots: a power of two */
 	struct fb_extent *extents;     /* of the file at hand */
 	size_t extent_count, extent_capacity;
+	bool blocks_lie; /* in the directory at hand st_blocks says nothing */
 };
 
 static int out_of_memory(struct fb_err *err)
@@ -150,6 +153,15 @@ static int extents_seek(struct scanner *s, int fd, uint64_t size)
 	return 0;
 }
 
+/* EROFS counts the blocks of holes as well, and so does an overlay above it. */
+static bool blocks_lie(int dir)
+{
+	struct statfs fs;
+
+	return !fstatfs(dir, &fs) && (fs.f_type == OVERLAYFS_SUPER_MAGIC ||
+				      fs.f_type == EROFS_SUPER_MAGIC_V1);
+}
+
 static int extents_find(struct scanner *s, int dir, const char *name,
 			const struct statx *stx)
 {
@@ -160,7 +172,7 @@ static int extents_find(struct scanner *s, int dir, const char *name,
 	 * behind the end may hide a hole: that becomes zeros, never the
 	 * other way round.
 	 */
-	if (stx->stx_blocks * 512 >= fb_align_up(stx->stx_size, BLOCK))
+	if (!s->blocks_lie && stx->stx_blocks * 512 >= fb_align_up(stx->stx_size, BLOCK))
 		return extent_add(s, 0, stx->stx_size);
 	fd = fb_state_beneath(dir, name, O_RDONLY | O_NOATIME | O_NONBLOCK);
 	return fd < 0 ? fd : extents_seek(s, fd, stx->stx_size);
@@ -481,6 +493,7 @@ static int read_directory(struct scanner *s, struct pending p, struct fb_err *er
 		*err = why;
 	if (fd < 0)
 		return fd;
+	s->blocks_lie = blocks_lie(fd);
 	rc = list_directory(fcntl(fd, F_DUPFD_CLOEXEC, 0), &names, &count);
 	if (!rc)
 		rc = read_entries(s, &p, fd, names, count, err);

@@ -166,6 +166,11 @@ void fb_header_mark_consumed(uint8_t *block)
 	memcpy(block + AT_CONSUMED, consumed_word, sizeof(consumed_word));
 }
 
+void fb_header_unmark_consumed(uint8_t *block)
+{
+	memset(block + AT_CONSUMED, 0, sizeof(consumed_word));
+}
+
 void fb_header_mark_left(uint8_t *block, uint32_t left_usec)
 {
 	fb_put_le32(block + AT_LEFT, left_usec);

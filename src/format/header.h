@@ -121,6 +121,9 @@ enum fb_header_kind fb_header_classify(const uint8_t *block);
 int fb_header_decode(const uint8_t *block, uint64_t store_size,
 		     struct fb_header *header, struct fb_err *err);
 
+/* Clear the consumed word in a block 0. */
+void fb_header_unmark_consumed(uint8_t *block);
+
 /* Set the consumed word, or the one with the time of the kexec, in a block 0. */
 void fb_header_mark_consumed(uint8_t *block);
 void fb_header_mark_left(uint8_t *block, uint32_t left_usec);

@@ -879,6 +879,11 @@ static void test_mark_consumed(void **state)
 	assert_ok(fb_image_open(&m.store, &image, &err), &err);
 	assert_true(image.header.consumed);
 	fb_image_close(&image);
+	assert_ok(fb_image_unmark_consumed(&m.store, &err), &err);
+	assert_ok(fb_image_unmark_consumed(&m.store, &err), &err);
+	assert_ok(fb_image_open(&m.store, &image, &err), &err);
+	assert_false(image.header.consumed);
+	fb_image_close(&image);
 	fixture_free(&f);
 	fb_store_close(&m.store);
 }

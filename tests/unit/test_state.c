@@ -548,6 +548,59 @@ static void test_restore_late_withheld(void **state)
 	fb_state_scan_free(&scan);
 }
 
+/* Without an image between: pieces of more than one, and what goes wrong. */
+static void test_copy(void **state)
+{
+	struct fb_state_scan scan = FB_STATE_SCAN_INIT;
+	struct fb_state_restore *restore = NULL;
+	struct fb_err err = FB_ERR_INIT;
+	char out[PATH_MAX], copy[PATH_MAX * 2], path[PATH_MAX * 2];
+	int fd;
+
+	(void)state;
+	make_nasty();
+	make_privileged();
+	snprintf(path, sizeof(path), "%s", at("s/large"));
+	fd = open(path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+	assert_true(fd >= 0);
+	for (off_t n = 0; n < 9 * 1024; n++)
+		assert_int_equal(pwrite(fd, &n, sizeof(n), n * 1024 + 7), sizeof(n));
+	close(fd);
+	assert_int_equal(scan_one(at("s"), NULL, 0, &scan, &err), 0);
+	snprintf(out, sizeof(out), "%s", at("out"));
+	assert_int_equal(fb_state_create(&scan.tree, out, &scan.tree.states[0].inode, 1,
+					 &restore, &err),
+			 0);
+	assert_int_equal(fb_state_copy(&scan, restore, 3, NULL, &err), 0);
+	assert_int_equal(fb_state_finish(restore, NULL, &err), 0);
+	snprintf(copy, sizeof(copy), "%s%s", out, at("s"));
+	compare(&scan, copy);
+	assert_int_equal(truncate(path, 5), 0);
+	assert_int_equal(fb_state_copy(&scan, restore, 3, NULL, &err), -ESTALE);
+	assert_non_null(strstr(err.text, "large"));
+	fb_state_restore_free(restore);
+	fb_state_scan_free(&scan);
+}
+
+static void test_open_empty(void **state)
+{
+	struct fb_err err = FB_ERR_INIT;
+	int fd;
+
+	(void)state;
+	put("s/file", "x");
+	assert_int_equal(mkdir(at("empty"), 0700), 0);
+	assert_int_equal(symlink("empty", at("link")), 0);
+	fd = fb_state_open_empty(at("empty"), &err);
+	assert_true(fd >= 0);
+	close(fd);
+	assert_int_equal(fb_state_open_empty(at("s"), &err), -ENOTEMPTY);
+	assert_non_null(strstr(err.text, "'file'"));
+	assert_int_equal(fb_state_open_empty(at("none"), &err), -ENOENT);
+	assert_int_equal(fb_state_open_empty(at("s/file"), &err), -ENOTDIR);
+	assert_int_equal(fb_state_open_empty(at("link"), &err), -ELOOP);
+}
+
 /* Into the directory itself, after it was emptied; then all is taken back. */
 static void test_restore_in_place_and_undo(void **state)
 {
@@ -710,6 +763,8 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_restore_late, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_restore_late_withheld, setup,
 						teardown),
+		cmocka_unit_test_setup_teardown(test_copy, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_open_empty, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_restore_in_place_and_undo, setup,
 						teardown),
 		cmocka_unit_test_setup_teardown(test_restore_withheld, setup, teardown),

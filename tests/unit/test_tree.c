@@ -90,11 +90,53 @@ static void totals(void **state)
 	fb_tree_free(&tree);
 }
 
+#define KIB 1024ull
+#define MIB (1024 * KIB)
+
+/* What huge pages take for one file. */
+static void huge_bytes(void **state)
+{
+	static const struct {
+		uint64_t size;
+		struct fb_extent extents[3];
+		uint64_t bytes;
+	} table[] = {
+		{ 0, { { 0 } }, 0 },
+		{ 5, { { 0, 5, 0 } }, 5 },
+		{ 2 * MIB, { { 0, 2 * MIB, 0 } }, 2 * MIB },
+		{ 3 * MIB, { { 0, 3 * MIB, 0 } }, 3 * MIB },
+		/* one block in a hole */
+		{ 8 * MIB, { { 5 * MIB, 4 * KIB, 0 } }, 2 * MIB },
+		{ 3 * MIB, { { 2 * MIB, 4 * KIB, 0 } }, 4 * KIB },
+		/* two in one part, one in the next */
+		{ 8 * MIB,
+		  { { 0, 4 * KIB, 0 }, { MIB, 4 * KIB, 0 }, { 3 * MIB, MIB, 0 } },
+		  4 * MIB },
+		/* an extent in two parts, and one at the end that is no whole part */
+		{ 5 * MIB, { { MIB, 2 * MIB, 0 }, { 4 * MIB, MIB, 0 } }, 5 * MIB },
+		{ 5 * MIB, { { 3 * MIB, 2 * MIB, 0 } }, 3 * MIB },
+	};
+
+	(void)state;
+	for (size_t i = 0; i < FB_ARRAY_SIZE(table); i++) {
+		struct fb_extent extents[3];
+		struct fb_inode inode = { .mode = S_IFREG, .size = table[i].size };
+		const struct fb_tree tree = { &inode, 1, 1, NULL, 0 };
+
+		memcpy(extents, table[i].extents, sizeof(extents));
+		inode.extents = extents;
+		while (inode.extent_count < 3 && extents[inode.extent_count].length)
+			inode.extent_count++;
+		assert_int_equal(fb_tree_huge_bytes(&tree), table[i].bytes);
+	}
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(paths_and_lookup),
 		cmocka_unit_test(totals),
+		cmocka_unit_test(huge_bytes),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
