@@ -91,8 +91,8 @@ ENGINE := carve hotplug image_map image_plan image_read image_replan \
 	state_path state_restore state_scan timeline timeline_file timeline_kernel \
 	timeline_svg timeline_view
 CMD := cmd_check cmd_hotadd cmd_hotremove cmd_image cmd_load cmd_overlay cmd_plan \
-	cmd_reboot cmd_restore cmd_save cmd_status cmd_timeline config \
-	hotplug lazyrestore lazystatus load main \
+	cmd_reboot cmd_release cmd_restore cmd_save cmd_status cmd_timeline config \
+	hotplug hugepages inplace inplace_release lazyrestore lazystatus load main \
 	out precopy regionstore restore save unpack
 MODULES := $(BASE:%=base/%) $(FORMAT:%=format/%) $(MACHINE:%=machine/%) \
 	$(ENGINE:%=engine/%) $(CMD:%=cmd/%)
@@ -100,14 +100,16 @@ OBJS := $(MODULES:%=$(B)/%.o)
 
 # fastboot-init: what an early boot needs of it, and nothing to load at run time.
 INIT_MODULES := base/err base/facts base/range base/tree base/util \
-	cmd/config cmd/early cmd/init_main cmd/lazyrestore cmd/lazystatus cmd/out \
-	cmd/restore cmd/unpack engine/image_map engine/image_plan \
-	engine/image_read engine/image_work engine/image_write engine/lazy engine/lazy_fill \
-	engine/lazy_gate engine/region engine/state_path engine/state_restore \
+	cmd/config cmd/early cmd/hugepages cmd/init_main cmd/lazyrestore \
+	cmd/lazystatus cmd/out cmd/restore cmd/unpack engine/image_map \
+	engine/image_plan engine/image_read engine/image_work engine/image_write \
+	engine/lazy engine/lazy_fill engine/lazy_gate engine/region engine/state_path \
+	engine/state_restore \
 	engine/state_scan engine/timeline engine/timeline_file \
 	engine/timeline_kernel format/cmdline format/erofs format/erofs_decode \
 	format/header machine/clock machine/dtree machine/iomem \
-	machine/kexec_method machine/kmsg machine/mount machine/store machine/sys
+	machine/kexec_method machine/kmsg machine/mount machine/mounts \
+	machine/store machine/sys
 INIT_OBJS := $(INIT_MODULES:%=$(B)/%.o)
 
 # ---- helpers for the guests: static, one source file each ------------------

@@ -42,7 +42,8 @@ struct fb_command {
 /* One per cmd_*.c, listed in main.c in the order of --help. */
 extern const struct fb_command fb_cmd_check, fb_cmd_plan, fb_cmd_status,
 	fb_cmd_hotadd, fb_cmd_hotremove, fb_cmd_save, fb_cmd_restore,
-	fb_cmd_image, fb_cmd_load, fb_cmd_reboot, fb_cmd_overlay, fb_cmd_timeline;
+	fb_cmd_release, fb_cmd_image, fb_cmd_load, fb_cmd_reboot, fb_cmd_overlay,
+	fb_cmd_timeline;
 
 /*
  * getopt_long() answered '?' or ':' : the one line for it. Commands set opterr

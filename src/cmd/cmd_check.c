@@ -146,6 +146,8 @@ static const struct option options[] = {
 	{ "EROFS_FS", NOTE, "mounting an image", NULL },
 	{ "FS_DAX", NOTE, "mounting an image with -o dax", NULL },
 	{ "FANOTIFY_ACCESS_PERMISSIONS", NOTE, "restore --mode lazy", NULL },
+	{ "OVERLAY_FS", NOTE, "restore --mode inplace", NULL },
+	{ "TRANSPARENT_HUGEPAGE", NOTE, "huge pages in the ramdisk", NULL },
 	{ "PROC_PAGE_MONITOR", NOTE, "taking the emptiest blocks first", NULL },
 };
 
@@ -199,6 +201,23 @@ static void check_modules(struct checker *c)
 			break;
 		}
 	}
+}
+
+/* Documentation/admin-guide/mm/transhuge.rst: the one in brackets is chosen. */
+static void check_huge(struct checker *c)
+{
+	static const char path[] = "/sys/kernel/mm/transparent_hugepage/shmem_enabled";
+	char text[128];
+
+	if (fb_sys_attr_read(&c->ctx->sys, path, text, sizeof(text), NULL))
+		return;
+	if (strstr(text, "[deny]"))
+		add(c, NOTE, "huge pages", "echo never >/sys/kernel/mm/"
+					   "transparent_hugepage/shmem_enabled",
+		    "denied for every tmpfs: a ramdisk is slower to fill and to take "
+		    "offline");
+	else
+		add(c, OK, "huge pages", "", "possible in a tmpfs");
 }
 
 static void check_kpageflags(struct checker *c)
@@ -481,6 +500,7 @@ static int run(const struct fb_context *ctx, int argc, char **argv, struct fb_er
 	check_hotplug(&c);
 	check_options(&c);
 	check_modules(&c);
+	check_huge(&c);
 	check_kpageflags(&c);
 	check_region(&c);
 	check_placement(&c);

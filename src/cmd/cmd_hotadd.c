@@ -7,6 +7,7 @@
 #include "base/util.h"
 #include "cmd/cmd.h"
 #include "cmd/hotplug.h"
+#include "cmd/inplace.h"
 #include "engine/timeline_kernel.h"
 
 struct options {
@@ -99,6 +100,8 @@ static int run(const struct fb_context *ctx, int argc, char **argv, struct fb_er
 		rc = fb_require_live_root(ctx, err);
 	if (!rc && !ctx->dry_run)
 		rc = fb_lock(err);
+	if (!rc)
+		rc = fb_inplace_refuse(ctx, err);
 	if (!rc)
 		rc = fb_hotplug_find(ctx, &region, err);
 	if (!rc && !o.discard)

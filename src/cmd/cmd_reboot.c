@@ -16,6 +16,7 @@
 #include "base/util.h"
 #include "cmd/cmd.h"
 #include "cmd/hotplug.h"
+#include "cmd/inplace.h"
 #include "cmd/load.h"
 #include "cmd/precopy.h"
 #include "cmd/regionstore.h"
@@ -48,8 +49,9 @@ struct reboot {
 	uint64_t image_size;
 	struct fb_origin stamps;
 
-	bool loaded, removed, quiesced, written;
-	struct fb_store store; /* open from the hot-remove on */
+	struct fb_inplace place; /* of the region; it is released in the blackout */
+	bool loaded, removed, quiesced, released, written;
+	struct fb_store store; /* open from the hot-remove, or the release, on */
 	struct fb_precopy *precopy;
 };
 
@@ -122,6 +124,18 @@ static int check_manager(const struct reboot *r, struct fb_err *err)
 		"service is stopped but by the quiesce hook");
 }
 
+/* What is in place in the region, and not from a file. */
+static int check_place(struct reboot *r, struct fb_err *err)
+{
+	int rc = fb_inplace_read(&r->place, err);
+
+	if (!rc && !r->place.of_region)
+		fb_inplace_free(&r->place);
+	if (rc || !r->place.there)
+		return rc;
+	return fb_inplace_check_room(&r->place, r->totals.data_bytes, err);
+}
+
 static int check_size(struct reboot *r, struct fb_err *err)
 {
 	struct fb_save save;
@@ -162,6 +176,8 @@ static int check(struct reboot *r, struct fb_err *err)
 		rc = check_next(r, err);
 	if (!rc)
 		rc = check_size(r, err);
+	if (!rc)
+		rc = check_place(r, err);
 	fb_timeline_stamp(&r->stamps, FB_PHASE_CHECKED);
 	return rc;
 }
@@ -187,6 +203,13 @@ static int load(struct reboot *r, struct fb_err *err)
 	return 0;
 }
 
+static int open_region(struct reboot *r, struct fb_err *err)
+{
+	int rc = fb_regionstore_open(r->ctx, true, NULL, &r->store, err);
+
+	return rc ? rc : fb_save_replaceable(&r->store, err);
+}
+
 static int take_region(struct reboot *r, struct fb_err *err)
 {
 	struct fb_hotplug_report report;
@@ -197,9 +220,9 @@ static int take_region(struct reboot *r, struct fb_err *err)
 		return rc;
 	r->removed = report.plan.count > 0;
 	fb_hotplug_report_free(&report);
-	rc = fb_regionstore_open(r->ctx, true, NULL, &r->store, err);
-	if (!rc)
-		rc = fb_save_replaceable(&r->store, err);
+	/* What is in place is still mounted. */
+	if (!r->place.there)
+		rc = open_region(r, err);
 	fb_timeline_stamp(&r->stamps, FB_PHASE_HOTREMOVED);
 	return rc;
 }
@@ -240,6 +263,27 @@ static int quiesce(struct reboot *r, struct fb_err *err)
 	r->quiesced = true;
 	rc = fb_hook_run(hook, "quiesce", fb_interrupted, err);
 	fb_timeline_stamp(&r->stamps, FB_PHASE_QUIESCED);
+	return rc;
+}
+
+/* Nobody uses it any more: only now it can go. */
+static int release(struct reboot *r, struct fb_err *err)
+{
+	struct fb_inplace_result result;
+	char bytes[FB_SIZE_TEXT_MAX];
+	int rc;
+
+	if (!r->place.there)
+		return 0;
+	rc = fb_inplace_release(r->ctx, &r->place, 0, &result, err);
+	r->released = !rc;
+	if (!rc)
+		rc = open_region(r, err);
+	if (!rc)
+		fb_say(r->ctx, "released      %s in %.3f s",
+		       fb_size_text(result.totals.data_bytes, bytes),
+		       (double)result.total_usec / 1e6);
+	fb_timeline_stamp(&r->stamps, FB_PHASE_RELEASED);
 	return rc;
 }
 
@@ -447,6 +491,9 @@ static void undo(struct reboot *r, struct fb_err *err)
 	undo_quiesce(r, err);
 	undo_region(r, err);
 	undo_load(r, err);
+	if (r->released)
+		fb_err_append(err, "; the state is no longer in place but an ordinary "
+				   "copy");
 }
 
 /* ---- the sequence -------------------------------------------------------------- */
@@ -495,12 +542,14 @@ static int perform(struct reboot *r, struct fb_err *err)
 		rc = take_region(r, err);
 	if (!rc)
 		rc = fb_interrupted(err);
-	if (!rc && !r->options->no_precopy)
+	if (!rc && !r->options->no_precopy && !r->place.there)
 		rc = copy_ahead(r, err);
 	if (!rc)
 		rc = quiesce(r, err);
 	if (!rc)
 		rc = fb_interrupted(err);
+	if (!rc)
+		rc = release(r, err);
 	if (!rc)
 		rc = save(r, err);
 	if (!rc)
@@ -514,9 +563,9 @@ static void say_state(const struct reboot *r)
 	char size[FB_SIZE_TEXT_MAX];
 
 	for (size_t i = 0; i < r->dirs.count; i++)
-		fb_say(r->ctx, "     save %s%s", r->options->no_precopy
-						       ? ""
-						       : "what changed in ",
+		fb_say(r->ctx, "     save %s%s",
+		       r->options->no_precopy || r->place.there ? ""
+								: "what changed in ",
 		       r->dirs.dirs[i].path);
 	fb_say(r->ctx, "     commit the image: %s, %" PRIu64 " regular file%s",
 	       fb_size_text(r->image_size, size), r->totals.files,
@@ -543,10 +592,13 @@ static void say_steps(const struct reboot *r, const struct fb_hotplug_report *re
 	       report->plan.count ? "hot-remove the region:"
 				  : "the region is raw already");
 	fb_hotplug_say_plan(r->ctx, report);
-	if (!r->options->no_precopy)
+	if (!r->options->no_precopy && !r->place.there)
 		say_ahead(r);
 	fb_say(r->ctx, "sync\nrun the quiesce hook: %s",
 	       config->quiesce ? config->quiesce : "none");
+	if (r->place.there)
+		fb_say(r->ctx, "release %s: copy what is in place into memory",
+		       r->place.from);
 	say_state(r);
 	fb_say(r->ctx, "sync, and %s",
 	       r->options->firmware ? "reboot through the firmware"
@@ -586,6 +638,7 @@ static int reboot_or_print(const struct fb_context *ctx, const struct options *o
 		rc = ctx->dry_run ? dry_run(&r, err) : perform(&r, err);
 	fb_load_free(&r.load);
 	fb_save_dirs_free(&r.dirs);
+	fb_inplace_free(&r.place);
 	return rc;
 }
 

@@ -8,11 +8,14 @@
 
 #include "base/util.h"
 #include "cmd/cmd.h"
+#include "cmd/inplace.h"
 #include "cmd/lazyrestore.h"
 #include "cmd/regionstore.h"
 #include "cmd/restore.h"
 #include "engine/state.h"
 #include "engine/timeline.h"
+#include "engine/timeline_file.h"
+#include "machine/clock.h"
 
 struct options {
 	const char *mode;
@@ -21,6 +24,27 @@ struct options {
 	char **dirs; /* none: all states */
 	struct fb_origin *stamps; /* those of this command */
 };
+
+static bool in_place(const struct options *o)
+{
+	return o->mode && !strcmp(o->mode, "inplace");
+}
+
+static int check_mode(const struct options *o, struct fb_err *err)
+{
+	if (o->mode && strcmp(o->mode, "eager") && strcmp(o->mode, "lazy") &&
+	    !in_place(o))
+		return fb_usage(err,
+				"there is no restore mode '%s': only 'eager', 'lazy' "
+				"and 'inplace'",
+				o->mode);
+	if (in_place(o) && o->dir_count)
+		return fb_usage(err,
+				"--mode inplace takes all states of the image, not only "
+				"'%s'",
+				o->dirs[0]);
+	return 0;
+}
 
 static int parse(int argc, char **argv, struct options *o, struct fb_err *err)
 {
@@ -46,11 +70,7 @@ static int parse(int argc, char **argv, struct options *o, struct fb_err *err)
 	}
 	o->dir_count = (size_t)(argc - optind);
 	o->dirs = argv + optind;
-	if (o->mode && strcmp(o->mode, "eager") && strcmp(o->mode, "lazy"))
-		return fb_usage(err,
-				"there is no restore mode '%s': only 'eager' and 'lazy'",
-				o->mode);
-	return 0;
+	return check_mode(o, err);
 }
 
 static void warn_mounts(const struct fb_restore *job)
@@ -149,6 +169,25 @@ static void report_lazy(const struct fb_restore *job,
 	fb_json_print(o);
 }
 
+static void report_inplace(const struct fb_restore *job, bool dax, uint64_t usec)
+{
+	struct json_object *o;
+
+	fb_say(job->ctx,
+	       "in place after %.3f s%s; `fastboot release` makes it an ordinary copy "
+	       "and gives %s back",
+	       (double)usec / 1e6, dax ? ", with DAX" : "", job->image->store->name);
+	if (!job->ctx->json)
+		return;
+	o = json_object_new_object();
+	json_object_object_add(o, "mode", json_object_new_string("inplace"));
+	add_source(job, o);
+	json_object_object_add(o, "consumed", json_object_new_boolean(job->region));
+	json_object_object_add(o, "dax", json_object_new_boolean(dax));
+	fb_json_number(o, "visible_usec", usec);
+	fb_json_print(o);
+}
+
 /* ---- the work -------------------------------------------------------------------- */
 
 static int eager(const struct fb_restore *job, struct fb_err *err)
@@ -174,6 +213,27 @@ static int lazy(const struct fb_restore *job, struct fb_err *err)
 	return rc;
 }
 
+static int inplace(const struct fb_restore *job, struct fb_err *err)
+{
+	uint64_t started = fb_clock_usec();
+	bool dax;
+	int rc = fb_inplace_mount(job->ctx, job->image, job->region, &dax, err);
+
+	if (!rc && job->region)
+		fb_timeline_append(FB_TIMELINE_PATH, FB_PHASE_VISIBLE);
+	if (!rc)
+		report_inplace(job, dax, fb_clock_usec() - started);
+	return rc;
+}
+
+static int work(const struct fb_restore *job, const struct options *o,
+		struct fb_err *err)
+{
+	if (in_place(o))
+		return inplace(job, err);
+	return o->mode && !strcmp(o->mode, "lazy") ? lazy(job, err) : eager(job, err);
+}
+
 static int restore_image(const struct fb_context *ctx, const struct fb_image *image,
 			 const struct options *o, struct fb_err *err)
 {
@@ -188,8 +248,7 @@ static int restore_image(const struct fb_context *ctx, const struct fb_image *im
 		if (job.region)
 			fb_restore_found(image, o->stamps);
 		warn_mounts(&job);
-		rc = o->mode && !strcmp(o->mode, "lazy") ? lazy(&job, err)
-							 : eager(&job, err);
+		rc = work(&job, o, err);
 	}
 	fb_restore_free(&job);
 	return rc;
@@ -220,9 +279,13 @@ static int run(const struct fb_context *ctx, int argc, char **argv, struct fb_er
 		rc = fb_require_live_root(ctx, err);
 	if (!rc && !o.from && !ctx->dry_run)
 		rc = fb_lock(err);
+	if (!rc && !o.from)
+		rc = fb_inplace_refuse(ctx, err);
+	/* What is to be mounted must not be held. */
 	if (!rc)
-		rc = fb_regionstore_open_image(ctx, o.from, !o.from && !ctx->dry_run,
-					       &store, err);
+		rc = fb_regionstore_open_image(
+			ctx, o.from, !o.from && !ctx->dry_run && !in_place(&o), &store,
+			err);
 	if (rc)
 		return rc;
 	rc = restore_store(ctx, &store, &o, err);
@@ -232,12 +295,13 @@ static int run(const struct fb_context *ctx, int argc, char **argv, struct fb_er
 
 const struct fb_command fb_cmd_restore = {
 	.name = "restore",
-	.arguments = "[--mode eager|lazy] [--from FILE] [DIR…]",
+	.arguments = "[--mode eager|lazy|inplace] [--from FILE] [DIR…]",
 	.summary = "give the state in the region back to its directories",
 	.help = "  DIR                 only these of the image's states (all)\n"
 		"      --mode eager    copy everything, then be done (the default)\n"
 		"      --mode lazy     be done when the tree stands; fill a file when it is\n"
 		"                      first opened, the others in the background (tmpfs)\n"
+		"      --mode inplace  mount the image itself until `fastboot release`\n"
 		"      --from FILE     an image in a file instead of the region\n",
 	.run = run,
 };

@@ -9,6 +9,7 @@
 
 #include "base/util.h"
 #include "cmd/cmd.h"
+#include "cmd/inplace.h"
 #include "cmd/regionstore.h"
 #include "cmd/save.h"
 
@@ -183,6 +184,8 @@ static int save_to_region(const struct fb_context *ctx, const struct fb_save_dir
 
 	if (!rc && !ctx->dry_run)
 		rc = fb_lock(err);
+	if (!rc)
+		rc = fb_inplace_refuse(ctx, err);
 	if (!rc)
 		rc = fb_regionstore_open(ctx, !ctx->dry_run, NULL, &store, err);
 	if (rc)

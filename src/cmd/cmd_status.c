@@ -10,6 +10,7 @@
 
 #include "base/util.h"
 #include "cmd/cmd.h"
+#include "cmd/inplace.h"
 #include "cmd/lazystatus.h"
 #include "engine/hotplug.h"
 #include "engine/region.h"
@@ -31,6 +32,7 @@ struct status {
 	struct fb_hotplug_facts facts;
 	struct image_status image;
 	struct fb_lazystatus restore;
+	struct fb_inplace place;
 };
 
 /* ---- reading --------------------------------------------------------- */
@@ -309,6 +311,14 @@ static struct json_object *method_json(const struct fb_context *ctx)
 	return o;
 }
 
+static void add_restore(struct json_object *to, const struct status *s)
+{
+	if (s->restore.state != FB_LAZY_NONE)
+		json_object_object_add(to, "restore", fb_lazystatus_json(&s->restore));
+	if (s->place.there)
+		json_object_object_add(to, "inplace", fb_inplace_json(&s->place));
+}
+
 static void print_json(const struct fb_context *ctx, const struct status *s)
 {
 	struct json_object *o = json_object_new_object();
@@ -323,62 +333,69 @@ static void print_json(const struct fb_context *ctx, const struct status *s)
 		fb_json_number(o, "used_bytes", s->facts.usage.used);
 	json_object_object_add(o, "image", image_json(&s->image));
 	json_object_object_add(o, "kexec", method_json(ctx));
-	if (s->restore.state != FB_LAZY_NONE)
-		json_object_object_add(o, "restore", fb_lazystatus_json(&s->restore));
+	add_restore(o, s);
 	fb_json_print(o);
 }
 
-static bool is_news(const struct fb_lazystatus *restore)
+static bool is_news(const struct status *s)
 {
-	return restore->state == FB_LAZY_FILLING || restore->state == FB_LAZY_STOPPED ||
-	       restore->state == FB_LAZY_DAMAGED;
+	return s->restore.state == FB_LAZY_FILLING ||
+	       s->restore.state == FB_LAZY_STOPPED ||
+	       s->restore.state == FB_LAZY_DAMAGED || s->place.there;
 }
 
 /* From a file, on a machine without a region. */
-static int print_restore_only(const struct fb_context *ctx,
-			      const struct fb_lazystatus *restore)
+static int print_restore_only(const struct fb_context *ctx, const struct status *s)
 {
 	struct json_object *o;
 
-	fb_lazystatus_say(ctx, restore);
+	fb_lazystatus_say(ctx, &s->restore);
+	fb_inplace_say(ctx, &s->place);
 	if (!ctx->json)
 		return 0;
 	o = json_object_new_object();
-	json_object_object_add(o, "restore", fb_lazystatus_json(restore));
+	add_restore(o, s);
 	fb_json_print(o);
 	return 0;
+}
+
+static void print_status(const struct fb_context *ctx, const struct status *s)
+{
+	if (ctx->json) {
+		print_json(ctx, s);
+		return;
+	}
+	say_region(ctx, &s->region);
+	say_blocks(ctx, &s->facts);
+	say_image(ctx, &s->image);
+	say_method(ctx);
+	fb_lazystatus_say(ctx, &s->restore);
+	fb_inplace_say(ctx, &s->place);
 }
 
 static int run(const struct fb_context *ctx, int argc, char **argv, struct fb_err *err)
 {
 	struct status s;
-	int rc;
+	int rc = 0;
 
 	if (argc > 1)
 		return fb_usage(err, "status takes no option or operand, not '%s'",
 				argv[1]);
 	memset(&s, 0, sizeof(s));
-	if (fb_sys_live(&ctx->sys))
+	if (fb_sys_live(&ctx->sys)) {
 		fb_lazystatus_read(&s.restore);
-	rc = read_status(ctx, &s, err);
-	if (rc && is_news(&s.restore))
-		rc = print_restore_only(ctx, &s.restore);
-	if (rc || !s.region.range.size) {
-		fb_lazystatus_free(&s.restore);
-		return rc;
+		rc = fb_inplace_read(&s.place, err);
 	}
-	if (ctx->json) {
-		print_json(ctx, &s);
-	} else {
-		say_region(ctx, &s.region);
-		say_blocks(ctx, &s.facts);
-		say_image(ctx, &s.image);
-		say_method(ctx);
-		fb_lazystatus_say(ctx, &s.restore);
-	}
+	if (!rc)
+		rc = read_status(ctx, &s, err);
+	if (!rc)
+		print_status(ctx, &s);
+	else if (is_news(&s))
+		rc = print_restore_only(ctx, &s);
 	fb_lazystatus_free(&s.restore);
+	fb_inplace_free(&s.place);
 	fb_hotplug_facts_free(&s.facts);
-	return 0;
+	return rc;
 }
 
 const struct fb_command fb_cmd_status = {

@@ -37,7 +37,7 @@ struct fb_config {
 	char *kernel, *initrd, *append; /* NULL: not set */
 	/* [kexec] method = auto, kexec_file_load, kexec_load */
 	enum fb_kexec_method method; /* default auto */
-	/* [restore] mode = eager, lazy */
+	/* [restore] mode = eager, lazy, inplace */
 	char *restore_mode; /* NULL: not set */
 	/* [hooks] quiesce, resume: absolute paths of programs */
 	char *quiesce, *resume;

@@ -12,6 +12,7 @@
 #include <unistd.h>
 
 #include "base/util.h"
+#include "cmd/hugepages.h"
 #include "cmd/lazystatus.h"
 #include "engine/lazy.h"
 #include "engine/state.h"
@@ -624,8 +625,8 @@ static int wait_for(int from, pid_t child, struct message *m, struct fb_err *err
 	return m->rc;
 }
 
-int fb_lazyrestore(const struct fb_restore *job, struct fb_lazyrestore_result *result,
-		   struct fb_err *err)
+static int start(const struct fb_restore *job, struct fb_lazyrestore_result *result,
+		 struct fb_err *err)
 {
 	struct message m;
 	pid_t child;
@@ -648,5 +649,17 @@ int fb_lazyrestore(const struct fb_restore *job, struct fb_lazyrestore_result *r
 	close(fds[0]);
 	if (!rc)
 		*result = m.result;
+	return rc;
+}
+
+int fb_lazyrestore(const struct fb_restore *job, struct fb_lazyrestore_result *result,
+		   struct fb_err *err)
+{
+	struct fb_hugepages huge;
+	int rc;
+
+	fb_hugepages_enable(&job->image->tree, job->states, job->count, &huge);
+	rc = start(job, result, err);
+	fb_hugepages_end(&huge, rc != 0);
 	return rc;
 }

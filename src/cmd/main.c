@@ -20,8 +20,9 @@
 
 static const struct fb_command *const commands[] = {
 	&fb_cmd_check,	   &fb_cmd_plan, &fb_cmd_status,  &fb_cmd_hotadd,
-	&fb_cmd_hotremove, &fb_cmd_save, &fb_cmd_restore, &fb_cmd_image,
-	&fb_cmd_load,	   &fb_cmd_reboot, &fb_cmd_overlay, &fb_cmd_timeline,
+	&fb_cmd_hotremove, &fb_cmd_save, &fb_cmd_restore, &fb_cmd_release,
+	&fb_cmd_image,	   &fb_cmd_load, &fb_cmd_reboot,  &fb_cmd_overlay,
+	&fb_cmd_timeline,
 };
 
 static const char global_help[] =

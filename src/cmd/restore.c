@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "base/util.h"
+#include "cmd/hugepages.h"
 #include "engine/timeline_file.h"
 
 int fb_restore_check(const struct fb_image *image, struct fb_err *err)
@@ -130,9 +131,13 @@ static int consume(const struct fb_restore *job, struct fb_restore_result *resul
 int fb_restore_eager(const struct fb_restore *job, struct fb_restore_result *result,
 		     struct fb_err *err)
 {
-	int rc = fb_unpack(job->ctx, job->image, "/", job->inodes, job->count,
-			   "restoring", &result->unpacked, err);
+	struct fb_hugepages huge;
+	int rc;
 
+	fb_hugepages_enable(&job->image->tree, job->states, job->count, &huge);
+	rc = fb_unpack(job->ctx, job->image, "/", job->inodes, job->count, "restoring",
+		       &result->unpacked, err);
+	fb_hugepages_end(&huge, rc != 0);
 	result->consumed = false;
 	if (!rc && job->region)
 		fb_timeline_append(FB_TIMELINE_PATH, FB_PHASE_VISIBLE);

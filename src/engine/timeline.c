@@ -50,6 +50,8 @@ const char *fb_phase_text(unsigned int phase)
 		return "until the hot-add";
 	case FB_PHASE_HOTADDED:
 		return "hot-add";
+	case FB_PHASE_RELEASED:
+		return "release";
 	}
 	return "unknown";
 }

@@ -37,6 +37,9 @@ enum fb_phase {
 				    in the header as a word of its own */
 	FB_PHASE_RESTORING = 20, /* the restore begins: before _FOUND */
 	FB_PHASE_HOTADDING = 21, /* the hot-add begins: before _HOTADDED */
+	/* In the header again. */
+	FB_PHASE_RELEASED = 22, /* what was in place is an ordinary copy: after
+				   FB_PHASE_QUIESCED */
 };
 
 /* "load the next kernel": what was done from the stamp before to this one. */

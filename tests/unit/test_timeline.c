@@ -50,7 +50,7 @@ static void test_text(void **state)
 	assert_string_equal(fb_phase_text(4), "hot-remove");
 	assert_string_equal(fb_phase_text(0), "unknown");
 	assert_string_equal(fb_phase_text(999), "unknown");
-	for (unsigned int i = FB_PHASE_START; i <= FB_PHASE_HOTADDING; i++)
+	for (unsigned int i = FB_PHASE_START; i <= FB_PHASE_RELEASED; i++)
 		assert_string_not_equal(fb_phase_text(i), "unknown");
 }
 
