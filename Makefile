@@ -286,10 +286,11 @@ uninstall: ## remove what install put there
 	rm -rf $(DESTDIR)$(DOCDIR)
 
 # ---- fuzzers: libFuzzer, so clang; each names the modules it compiles -------
-FUZZERS := fuzz_cmdline fuzz_dtb fuzz_image
+FUZZERS := fuzz_cmdline fuzz_dtb fuzz_image fuzz_timeline
 fuzz_cmdline_MODULES := $(test_cmdline_MODULES)
 fuzz_dtb_MODULES := $(test_dtb_MODULES)
 fuzz_image_MODULES := $(test_image_MODULES)
+fuzz_timeline_MODULES := $(test_timeline_MODULES)
 FUZZ_CC ?= clang
 FUZZ_SECONDS ?= 60
 FUZZ_CFLAGS := -std=gnu11 -O1 -g -fsanitize=fuzzer,address,undefined \

@@ -130,15 +130,15 @@ static uint64_t position(const struct sides *s, const struct fb_stamp *stamp)
 		       : since(s, s->old.of[0].counter, stamp->counter);
 }
 
+/* The stamps of each side are in order already. */
 static enum fb_timeline_clock judge(const struct sides *s)
 {
-	const struct fb_stamp *left = find(&s->old, FB_PHASE_LEFT);
-
-	if (!left)
+	if (!find(&s->old, FB_PHASE_LEFT))
 		return FB_CLOCK_RESET;
-	return s->next.count && s->next.of[0].counter < left->counter
-		       ? FB_CLOCK_ANEW
-		       : FB_CLOCK_THROUGH;
+	if (s->next.count &&
+	    s->next.of[0].counter < s->old.of[s->old.count - 1].counter)
+		return FB_CLOCK_ANEW;
+	return FB_CLOCK_THROUGH;
 }
 
 static void find_sides(const struct fb_timeline *t, struct sides *s)

@@ -197,6 +197,20 @@ static void test_reset(void **state)
 	check_row(&v, v.row_count - 1, FB_TIMELINE_AFTER, "hot-add", 1600, 1700);
 }
 
+/* A stamp of the old kernel behind the next one's first: one of them is wrong. */
+static void test_crossed(void **state)
+{
+	struct fb_timeline t = sample();
+	struct fb_timeline_view v;
+
+	(void)state;
+	t.stamps[3].counter = 6300;
+	v = view_of(&t);
+	assert_int_equal(v.clock, FB_CLOCK_ANEW);
+	for (size_t i = 0; i < v.row_count; i++)
+		assert_true(v.rows[i].start_usec <= v.rows[i].end_usec);
+}
+
 /* An image of `fastboot save`, or a restore that did not end. */
 static void test_parts(void **state)
 {
@@ -369,6 +383,7 @@ int main(void)
 		cmocka_unit_test(test_kernel),
 		cmocka_unit_test(test_kernel_gaps),
 		cmocka_unit_test(test_reset),
+		cmocka_unit_test(test_crossed),
 		cmocka_unit_test(test_parts),
 		cmocka_unit_test(test_refused),
 		cmocka_unit_test(test_full),
