@@ -11,7 +11,7 @@
 #   stage 4  the changes are there; in place again             -> reset
 #   stage 5  nothing is restored
 #
-# vm-kernels: 6.12 6.1
+# vm-kernels: 6.12
 # vm-programs: kexec
 # vm-add: tests/vm/tools/reboot.sh build/vmtools/mktree build/vmtools/treediff
 # vm-timeout: 1200
