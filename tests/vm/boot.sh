@@ -5,7 +5,7 @@
 # the region's content survive a kexec by hand?  Without this, no other result
 # from a guest means anything.
 #
-# vm-kernels: 6.12 6.1
+# vm-kernels: 6.12 6.1 fast
 # vm-programs: kexec
 # vm-timeout: 180
 # vm-region: 2G!4G

@@ -6,6 +6,7 @@
 # is exactly as before then; and how long it takes beside daxctl.
 #
 # vm-kernels: 6.12 6.1
+# vm-more-kernels: fast
 # vm-programs: daxctl ndctl mke2fs setpriv
 # vm-add: build/vmtools/pin
 # vm-timeout: 600
