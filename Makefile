@@ -66,7 +66,7 @@ say = @$(if $(V),:,printf '  %-4s %s\n' $(1) $@)
 # ---- libraries ----------------------------------------------------------
 PKG_CONFIG ?= pkg-config
 PKGS := libndctl libkmod json-c inih libxxhash libisal
-NO_LIBS_GOALS := help clean deps demo kernel test lint uninstall
+NO_LIBS_GOALS := help bench clean deps demo kernel test lint uninstall
 ifneq ($(filter-out $(NO_LIBS_GOALS),$(or $(MAKECMDGOALS),all)),)
 MISSING := $(strip $(foreach p,$(PKGS),$(shell $(PKG_CONFIG) --exists $(p) || echo $(p))))
 ifneq ($(MISSING),)
@@ -260,6 +260,11 @@ kernel: ## build a kernel that starts in a fraction of a second (kernel/README.m
 demo: deps ## a real reboot with a real redis in a virtual machine
 	$(MAKE) all
 	scripts/demo
+
+.PHONY: bench
+bench: deps ## how long applications are away in a reboot (bench/README.md)
+	$(MAKE) all
+	scripts/bench
 
 .PHONY: lint
 lint: ## check the layers, the scripts, the manual pages, the C code

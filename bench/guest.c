@@ -9,27 +9,21 @@
  *   verify DIR SIZE FILES GENERATION CHANGED   compare all of it
  *   quiesce                                 stop the application, the hook
  *   resume                                  start it again, the other hook
+ *   start DIR,SIZE,FILES,GENERATION,CHANGED start it
  *   memcpy MIB                              microseconds that copying takes
  *   stamp NAME                              note the counter on the console
  *   clock                                   tie the counter to the kernel's clock
  *
- * The state: FILES files in directories of 1,000, together SIZE bytes. Block b (of
- * 4 KiB) of file f at generation g follows from (f, b, g) alone, so that the
- * client (bench/client.py, which has the same function) can tell a right answer
- * from a wrong one. The first CHANGED bytes of the state have the generation
- * after g: they are written by `quiesce` just before the application stops.
+ * The state is that of state.h; its CHANGED bytes are written by `quiesce`, just
+ * before the application stops.
  */
 #define _GNU_SOURCE
 #include <errno.h>
 #include <fcntl.h>
-#include <ftw.h>
 #include <glob.h>
 #include <inttypes.h>
 #include <poll.h>
-#include <pthread.h>
 #include <signal.h>
-#include <stdbool.h>
-#include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -43,251 +37,13 @@
 #include <unistd.h>
 #include <x86intrin.h>
 
-#define BLOCK 4096u
-#define TABLE 65536u
-#define BATCH 256u  /* blocks written or read at once */
-#define PIECE_MAX 1024u
-#define THREADS 2u
-#define PID_FILE "/run/bench/app.pid"
-#define TOOLS "/t"
+#include "state.h"
 
-struct state {
-	char dir[256];
-	uint64_t size, files, generation, changed;
-};
-
-static unsigned char table[TABLE + BLOCK];
-
-/* ---- the contents ------------------------------------------------------------ */
-
-/* splitmix64 (Vigna, public domain) */
-static uint64_t mix(uint64_t x)
-{
-	x += 0x9e3779b97f4a7c15u;
-	x = (x ^ (x >> 30)) * 0xbf58476d1ce4e5b9u;
-	x = (x ^ (x >> 27)) * 0x94d049bb133111ebu;
-	return x ^ (x >> 31);
-}
-
-static void make_table(void)
-{
-	for (uint64_t i = 0; i < sizeof(table) / 8; i++) {
-		uint64_t word = mix(i);
-
-		memcpy(table + 8 * i, &word, 8);
-	}
-}
-
-static void make_block(unsigned char *to, uint64_t file, uint64_t block,
-		       uint64_t generation)
-{
-	uint64_t id = file << 32 | block;
-
-	memcpy(to, table + (mix(id ^ generation << 56) % TABLE & ~7u), BLOCK);
-	memcpy(to, &id, 8);
-	memcpy(to + 8, &generation, 8);
-}
-
-/* Sizes differ so that most are no multiple of a page. */
-static uint64_t file_size(const struct state *s, uint64_t file)
-{
-	uint64_t each = s->size / s->files, odd = file % 16 * 8;
-
-	return s->files == 1 || each <= odd ? each : each - odd;
-}
-
-static uint64_t generation_of(const struct state *s, uint64_t file, uint64_t block)
-{
-	uint64_t at = s->size / s->files * file + block * BLOCK;
-
-	return s->generation + (at < s->changed);
-}
-
-static char *path_of(const struct state *s, uint64_t file, char path[512])
-{
-	snprintf(path, 512, "%s/d%03" PRIu64 "/f%06" PRIu64, s->dir, file / 1000, file);
-	return path;
-}
-
-static uint64_t number(const char *text)
-{
-	char *end;
-	uint64_t n = strtoull(text, &end, 10);
-
-	if (*end || end == text) {
-		fprintf(stderr, "guest: '%s' is not a number\n", text);
-		exit(2);
-	}
-	return n;
-}
-
-/* DIR SIZE FILES GENERATION [CHANGED] */
-static struct state parse_state(char **argv)
-{
-	struct state s = { .files = 1 };
-
-	if (!argv[0] || !argv[1] || !argv[2] || !argv[3]) {
-		fprintf(stderr, "guest: wanted DIR SIZE FILES GENERATION [CHANGED]\n");
-		exit(2);
-	}
-	snprintf(s.dir, sizeof(s.dir), "%s", argv[0]);
-	s.size = number(argv[1]);
-	s.files = number(argv[2]);
-	s.generation = number(argv[3]);
-	s.changed = argv[4] ? number(argv[4]) : 0;
-	return s;
-}
-
-/* ---- filling and verifying, with all processors --------------------------------- */
-
-struct job {
-	const struct state *s;
-	unsigned int thread;
-	bool verify;
-	uint64_t files, bytes, bad;
-};
-
-static void fail(const char *what, const char *path)
-{
-	fprintf(stderr, "guest: %s %s: %s\n", what, path, strerror(errno));
-	exit(1);
-}
-
-/* The expected contents of up to BATCH blocks from `block` on; how many bytes. */
-static size_t expect(const struct state *s, uint64_t file, uint64_t block,
-		     unsigned char *to)
-{
-	uint64_t left = file_size(s, file) - block * BLOCK;
-	size_t n = left < BATCH * BLOCK ? left : BATCH * BLOCK;
-
-	for (size_t i = 0; i * BLOCK < n; i++)
-		make_block(to + i * BLOCK, file, block + i,
-			   generation_of(s, file, block + i));
-	return n;
-}
-
-/* A change writes only what changes, in place. */
-static void fill_file(const struct state *s, uint64_t file, unsigned char *bytes)
-{
-	uint64_t start = s->size / s->files * file;
-	uint64_t size = file_size(s, file);
-	char path[512];
-	int fd = open(path_of(s, file, path), O_WRONLY | O_CREAT | O_CLOEXEC, 0644);
-
-	if (fd < 0 || ftruncate(fd, (off_t)size))
-		fail("cannot make", path);
-	for (uint64_t b = 0; b * BLOCK < size; b += BATCH) {
-		size_t n = expect(s, file, b, bytes);
-
-		if (s->changed && start + b * BLOCK >= s->changed)
-			break;
-		if (pwrite(fd, bytes, n, (off_t)(b * BLOCK)) != (ssize_t)n)
-			fail("cannot write", path);
-	}
-	close(fd);
-}
-
-static bool same_file(const struct state *s, uint64_t file, unsigned char *buffer)
-{
-	unsigned char *got = buffer, *wanted = buffer + BATCH * BLOCK;
-	uint64_t size = file_size(s, file);
-	char path[512];
-	struct stat st;
-	bool same;
-	int fd = open(path_of(s, file, path), O_RDONLY | O_CLOEXEC);
-
-	same = fd >= 0 && !fstat(fd, &st) && (uint64_t)st.st_size == size;
-	for (uint64_t b = 0; same && b * BLOCK < size; b += BATCH) {
-		size_t n = expect(s, file, b, wanted);
-
-		same = pread(fd, got, n, (off_t)(b * BLOCK)) == (ssize_t)n &&
-		       !memcmp(got, wanted, n);
-	}
-	if (!same)
-		fprintf(stderr, "guest: %s is wrong\n", path);
-	if (fd >= 0)
-		close(fd);
-	return same;
-}
-
-static void *work(void *context)
-{
-	struct job *j = context;
-	unsigned char *buffer = aligned_alloc(BLOCK, (size_t)2 * BATCH * BLOCK);
-
-	for (uint64_t f = j->thread; buffer && f < j->s->files; f += THREADS) {
-		if (!j->verify && j->s->changed &&
-		    j->s->size / j->s->files * f >= j->s->changed)
-			break;
-		if (!j->verify)
-			fill_file(j->s, f, buffer);
-		else if (!same_file(j->s, f, buffer))
-			j->bad++;
-		j->files++;
-		j->bytes += file_size(j->s, f);
-	}
-	free(buffer);
-	return NULL;
-}
-
-static struct job run_job(const struct state *s, bool verify)
-{
-	struct job jobs[THREADS], sum = { .s = s };
-	pthread_t threads[THREADS];
-
-	for (unsigned int i = 0; i < THREADS; i++) {
-		jobs[i] = (struct job){ .s = s, .thread = i, .verify = verify };
-		if (pthread_create(&threads[i], NULL, work, &jobs[i]))
-			fail("cannot start", "a thread");
-	}
-	for (unsigned int i = 0; i < THREADS; i++) {
-		pthread_join(threads[i], NULL);
-		sum.files += jobs[i].files;
-		sum.bytes += jobs[i].bytes;
-		sum.bad += jobs[i].bad;
-	}
-	return sum;
-}
-
-static int fill(char **argv)
-{
-	struct state s = parse_state(argv);
-	char path[512];
-	struct job sum;
-
-	for (uint64_t d = 0; d * 1000 < s.files; d++) {
-		snprintf(path, sizeof(path), "%s/d%03" PRIu64, s.dir, d);
-		if (mkdir(path, 0755) && errno != EEXIST)
-			fail("cannot make", path);
-	}
-	sum = run_job(&s, false);
-	printf("%" PRIu64 " files %" PRIu64 " bytes\n", sum.files, sum.bytes);
-	return 0;
-}
-
-static uint64_t files_seen;
-
-static int count(const char *path, const struct stat *st, int type, struct FTW *at)
-{
-	(void)path, (void)st, (void)at;
-	files_seen += type == FTW_F;
-	return 0;
-}
-
-static int verify(char **argv)
-{
-	struct state s = parse_state(argv);
-	struct job sum = run_job(&s, true);
-
-	if (nftw(s.dir, count, 64, FTW_PHYS))
-		fail("cannot read", s.dir);
-	printf("%" PRIu64 " files %" PRIu64 " bytes %" PRIu64 " wrong\n", sum.files,
-	       sum.bytes, sum.bad);
-	if (files_seen != s.files)
-		fprintf(stderr, "guest: %s has %" PRIu64 " files, not %" PRIu64 "\n",
-			s.dir, files_seen, s.files);
-	return sum.bad || files_seen != s.files ? 1 : 0;
-}
+#define PIECE_MAX   1024u
+#define TOOLS	    "/t"
+#define PID_FILE    "/run/bench/app.pid"
+#define APP_FILE    "/run/bench/app"
+#define CHANGE_FILE "/run/bench/change" /* what quiesce changes, where it is */
 
 /* ---- the clocks --------------------------------------------------------------- */
 
@@ -311,6 +67,14 @@ static void stamp_leaving(const char *name)
 	stamp_in("/dev/ttyS0", name);
 }
 
+static int stamp_named(char **argv)
+{
+	if (!argv[0])
+		return 2;
+	stamp_leaving(argv[0]);
+	return 0;
+}
+
 static void stamp(const char *name)
 {
 	stamp_in("/run/bench/stamps", name);
@@ -318,7 +82,7 @@ static void stamp(const char *name)
 
 /* Ties the counter to the clock of the kernel's log, with a record of its own; and
  * says what the log has of the time before process 1. */
-static int log_clock(void)
+static int log_clock(char **argv)
 {
 	char record[1024];
 	unsigned long long usec;
@@ -326,6 +90,7 @@ static int log_clock(void)
 	ssize_t n;
 	int fd = open("/dev/kmsg", O_RDWR | O_NONBLOCK | O_CLOEXEC);
 
+	(void)argv;
 	if (fd < 0)
 		fail("cannot open", "/dev/kmsg");
 	counter = __rdtsc();
@@ -348,27 +113,31 @@ static int log_clock(void)
 
 /* ---- the channel ----------------------------------------------------------------- */
 
+/* /dev/vportNpM for the file in sysfs that has its name, if it is `name`. */
+static int open_if(const char *file, const char *name)
+{
+	char text[128] = "", path[160] = "/dev/";
+	FILE *f = fopen(file, "re");
+	bool same =
+		f && fgets(text, sizeof(text), f) && !strncmp(text, name, strlen(name));
+
+	if (f)
+		fclose(f);
+	if (!same || sscanf(file, "/sys/class/virtio-ports/%99[^/]", path + 5) != 1)
+		return -1;
+	return open(path, O_RDWR | O_CLOEXEC);
+}
+
+/* The port comes up some time after its driver. */
 static int open_port(const char *name)
 {
 	for (int tries = 0; tries < 40000; tries++) {
 		glob_t found;
-		char text[128];
 		int fd = -1;
 
 		if (!glob("/sys/class/virtio-ports/*/name", 0, NULL, &found)) {
-			for (size_t i = 0; i < found.gl_pathc && fd < 0; i++) {
-				FILE *f = fopen(found.gl_pathv[i], "re");
-				char *at = f ? fgets(text, sizeof(text), f) : NULL;
-
-				if (f)
-					fclose(f);
-				if (!at || strncmp(text, name, strlen(name)))
-					continue;
-				sscanf(found.gl_pathv[i], "/sys/class/virtio-ports/%99[^/]",
-				       text + 5);
-				memcpy(text, "/dev/", 5);
-				fd = open(text, O_RDWR | O_CLOEXEC);
-			}
+			for (size_t i = 0; i < found.gl_pathc && fd < 0; i++)
+				fd = open_if(found.gl_pathv[i], name);
 			globfree(&found);
 		}
 		if (fd >= 0)
@@ -396,10 +165,11 @@ static bool write_all(int fd, const void *bytes, size_t length)
 	return true;
 }
 
-/* ---- the application ---------------------------------------------------------------- */
+/* ---- the application ----------------------------------------------------------------
+ */
 
 #define REQUEST_MAGIC 0x71657266u
-#define ANSWER_MAGIC 0x736e6166u
+#define ANSWER_MAGIC  0x736e6166u
 
 struct request {
 	uint32_t magic, id, file, length;
@@ -447,12 +217,11 @@ static int read_piece(const struct state *s, const struct request *r, unsigned c
 	if (r->length > PIECE_MAX || in + r->length > BLOCK)
 		return EINVAL;
 	if (!strcmp(s->dir, "-")) {
-		make_block(block, r->file, r->offset / BLOCK,
-			   generation_of(s, r->file, r->offset / BLOCK));
+		state_block(s, r->file, r->offset / BLOCK, block);
 		memcpy(to, block + in, r->length);
 		return 0;
 	}
-	fd = open(path_of(s, r->file, path), O_RDONLY | O_CLOEXEC);
+	fd = open(state_path(s, r->file, path), O_RDONLY | O_CLOEXEC);
 	if (fd < 0)
 		return errno;
 	n = pread(fd, to, r->length, (off_t)r->offset);
@@ -501,20 +270,26 @@ static void on_term(int signal_number)
 	stopped = 1;
 }
 
+static void write_line(const char *path, const char *line)
+{
+	FILE *f = fopen(path, "we");
+
+	if (!f || fprintf(f, "%s\n", line) < 0 || fclose(f))
+		fail("cannot write", path);
+}
+
 static void write_pid(void)
 {
-	FILE *f = fopen(PID_FILE, "we");
+	char text[16];
 
-	if (!f)
-		fail("cannot make", PID_FILE);
-	fprintf(f, "%d\n", (int)getpid());
-	fclose(f);
+	snprintf(text, sizeof(text), "%d", (int)getpid());
+	write_line(PID_FILE, text);
 }
 
 static int app(char **argv)
 {
 	const struct sigaction on_stop = { .sa_handler = on_term };
-	struct state s = parse_state(argv);
+	struct state s = state_parse(argv);
 	unsigned char bytes[64 * sizeof(struct request)];
 	size_t have = 0;
 	sigset_t term, none;
@@ -543,7 +318,8 @@ static int app(char **argv)
 	return 0;
 }
 
-/* ---- starting and stopping it ---------------------------------------------------------- */
+/* ---- starting and stopping it
+ * ---------------------------------------------------------- */
 
 /* What follows `bench.NAME=` on the kernel command line, the last of them. */
 static bool kernel_word(const char *name, char *value, size_t size)
@@ -573,16 +349,36 @@ static void quiet_stdin(void)
 		dup2(null, 0);
 }
 
-/* The words are DIR SIZE FILES GENERATION CHANGED. */
+/* DIR SIZE FILES GENERATION CHANGED of a file with one line. */
+struct words {
+	char text[256];
+	char *word[8];
+};
+
+static bool read_words(const char *path, struct words *w)
+{
+	FILE *f = fopen(path, "re");
+	char *save = NULL;
+	size_t n = 0;
+
+	memset(w, 0, sizeof(*w));
+	if (!f)
+		return false;
+	if (fgets(w->text, sizeof(w->text), f))
+		for (char *at = strtok_r(w->text, " ,\n", &save); at && n < 7;
+		     at = strtok_r(NULL, " ,\n", &save))
+			w->word[n++] = at;
+	fclose(f);
+	return n > 0;
+}
+
 static void start_app(char **words)
 {
-	char *argv[8] = { "app" };
-	pid_t pid;
+	char name[] = "app", *argv[8] = { name };
 
 	for (int i = 0; i < 5 && words[i]; i++)
 		argv[i + 1] = words[i];
-	pid = fork();
-	if (pid)
+	if (fork())
 		return;
 	setsid();
 	quiet_stdin();
@@ -590,67 +386,53 @@ static void start_app(char **words)
 	_exit(127);
 }
 
+/* As it was started last. */
 static int resume(char **argv)
 {
-	static char text[256];
-	char *words[8] = { NULL }, *save = NULL;
-	FILE *f;
-	int n = 0;
+	struct words w;
 
-	if (argv[0] && argv[1]) {
-		f = fopen("/run/bench/app", "we");
-		for (int i = 0; f && argv[i]; i++)
-			fprintf(f, "%s ", argv[i]);
-		if (f)
-			fclose(f);
-	}
-	f = fopen("/run/bench/app", "re");
-	if (!f || !fgets(text, sizeof(text), f))
-		fail("cannot read", "/run/bench/app");
-	fclose(f);
-	for (char *w = strtok_r(text, " ", &save); w && n < 7;
-	     w = strtok_r(NULL, " ", &save))
-		words[n++] = w;
-	start_app(words);
+	(void)argv;
+	if (!read_words(APP_FILE, &w))
+		fail("cannot read", APP_FILE);
+	start_app(w.word);
 	return 0;
 }
 
-/* /run/bench/change, where there is one: DIR SIZE FILES GENERATION CHANGED. */
-static void change(void)
+/* The argument is as in `bench.app=`: words with commas between them. */
+static int start(char **argv)
 {
-	char text[256], *words[8] = { NULL }, *save = NULL;
-	FILE *f = fopen("/run/bench/change", "re");
-	struct state s;
-	int n = 0;
-
-	if (!f)
-		return;
-	if (fgets(text, sizeof(text), f))
-		for (char *w = strtok_r(text, " \n", &save); w && n < 7;
-		     w = strtok_r(NULL, " \n", &save))
-			words[n++] = w;
-	fclose(f);
-	s = parse_state(words);
-	if (s.changed)
-		run_job(&s, false);
+	if (!argv[0])
+		return 2;
+	write_line(APP_FILE, argv[0]);
+	return resume(argv);
 }
 
-static int quiesce(void)
+static void change(void)
 {
-	char text[32] = "";
-	FILE *f;
+	struct words w;
+	struct state s;
+
+	if (!read_words(CHANGE_FILE, &w))
+		return;
+	s = state_parse(w.word);
+	if (s.changed)
+		state_write(&s);
+}
+
+static int quiesce(char **argv)
+{
+	struct words w;
 	pid_t pid;
 	int fd;
 
+	(void)argv;
 	change();
-	f = fopen(PID_FILE, "re");
-	if (!f || !fgets(text, sizeof(text), f))
+	if (!read_words(PID_FILE, &w))
 		fail("cannot read", PID_FILE);
-	fclose(f);
-	pid = atoi(text);
+	pid = (pid_t)state_number(w.word[0]);
 	fd = (int)syscall(SYS_pidfd_open, pid, 0);
 	if (pid <= 1 || fd < 0)
-		fail("there is no application", text);
+		fail("there is no application with the number", w.word[0]);
 	stamp_leaving("stop");
 	kill(pid, SIGTERM);
 	if (poll(&(struct pollfd){ fd, POLLIN, 0 }, 1, 10000) != 1) {
@@ -662,7 +444,8 @@ static int quiesce(void)
 	return 0;
 }
 
-/* ---- how long copying takes ------------------------------------------------------------- */
+/* ---- how long copying takes
+ * ------------------------------------------------------------- */
 
 static int compare_u64(const void *a, const void *b)
 {
@@ -681,8 +464,8 @@ static uint64_t now_usec(void)
 
 static void *huge(size_t length)
 {
-	void *p = mmap(NULL, length, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS,
-		       -1, 0);
+	void *p = mmap(NULL, length, PROT_READ | PROT_WRITE,
+		       MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 
 	if (p == MAP_FAILED)
 		fail("no memory for", "memcpy");
@@ -693,7 +476,7 @@ static void *huge(size_t length)
 
 static int copy_time(char **argv)
 {
-	size_t length = (argv[0] ? number(argv[0]) : 0) << 20;
+	size_t length = (argv[0] ? state_number(argv[0]) : 0) << 20;
 	unsigned char *from, *to;
 	uint64_t took[5];
 
@@ -713,7 +496,8 @@ static int copy_time(char **argv)
 	return 0;
 }
 
-/* ---- process 1 ------------------------------------------------------------------------------ */
+/* ---- process 1
+ * ------------------------------------------------------------------------------ */
 
 static void power_off(const char *what, const char *why)
 {
@@ -771,8 +555,7 @@ static void load_modules(const char *list)
 
 		path[strcspn(path, "\n")] = '\0';
 		fd = open(path, O_RDONLY | O_CLOEXEC);
-		if (fd < 0 ||
-		    (syscall(SYS_finit_module, fd, "", 0) && errno != EEXIST))
+		if (fd < 0 || (syscall(SYS_finit_module, fd, "", 0) && errno != EEXIST))
 			fprintf(stderr, "guest: cannot load %s: %s\n", path,
 				strerror(errno));
 		if (fd >= 0)
@@ -796,24 +579,30 @@ static void mount_tools(void)
 	mounted = true;
 }
 
-static int run(const char *command, int out)
+static int ended(pid_t pid)
 {
-	pid_t pid = fork();
-	int status = 1;
+	int status = 1 << 8;
 
-	if (!pid) {
-		setsid();
-		quiet_stdin();
-		if (out >= 0) {
-			dup2(out, 1);
-			dup2(out, 2);
-		}
-		execl(TOOLS "/bin/sh", "sh", "-c", command, (char *)NULL);
-		_exit(127);
-	}
 	while (waitpid(pid, &status, 0) < 0 && errno == EINTR)
 		;
 	return WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
+}
+
+/* `out`: where it prints, -1 for the console. */
+static int run(const char *command, int out)
+{
+	pid_t pid = fork();
+
+	if (pid)
+		return ended(pid);
+	setsid();
+	quiet_stdin();
+	if (out >= 0) {
+		dup2(out, 1);
+		dup2(out, 2);
+	}
+	execl(TOOLS "/bin/sh", "sh", "-c", command, (char *)NULL);
+	_exit(127);
 }
 
 /* One command a line; the reply is "STATUS LENGTH\n" and what was printed. */
@@ -861,82 +650,84 @@ static void serve(void)
 	}
 }
 
+/* The channel's driver needs time; meanwhile the state is restored. */
+static void load_channel(void)
+{
+	if (fork())
+		return;
+	load_modules("/bench/modules.channel");
+	_exit(0);
+}
+
+static void restore(void)
+{
+	pid_t pid = fork();
+
+	if (!pid) {
+		execl("/bin/fastboot-init", "fastboot-init", (char *)NULL);
+		_exit(127);
+	}
+	must_run(ended(pid), "fastboot-init");
+}
+
 /* What comes before the application, by the way that this boot was asked for. */
 static void give_state(const char *way)
 {
 	char options[64] = "size=90%,huge=within_size";
-	struct stat root, state;
 
 	if (!strcmp(way, "none"))
 		return;
 	kernel_word("tmpfs", options, sizeof(options));
-	/* An early program may have been here. */
-	if (stat("/", &root) || stat("/state", &state) || root.st_dev != state.st_dev)
-		return;
 	must(!mount("state", "/state", "tmpfs", 0, options), "/state");
+	if (!strcmp(way, "fastboot")) {
+		restore();
+		return;
+	}
 	mount_tools();
-	if (!strcmp(way, "hand"))
-		must_run(run("by-hand after", -1), "by-hand after");
-	else
-		must_run(run("fastboot -q restore --mode lazy", -1), "fastboot restore");
+	must_run(run("by-hand after", -1), "by-hand after");
 }
 
-static int start_up(void)
+static int start_up(char **argv)
 {
-	char way[32] = "none", words[256] = "- 268435456 1000 1 0";
-	char *argv[8] = { NULL };
+	char way[32] = "none", words[256] = "-,268435456,1000,1,0";
+	char *words_argument[] = { words, NULL };
 
+	(void)argv;
 	mount_all();
 	stamp("init");
 	setenv("PATH", "/bin:" TOOLS "/bin", 1);
 	kernel_word("way", way, sizeof(way));
 	kernel_word("app", words, sizeof(words));
-	for (char *c = words; *c; c++)
-		if (*c == ',')
-			*c = ' ';
 	load_modules("/bench/modules");
-	stamp("modules");
+	load_channel();
 	give_state(way);
 	stamp("state");
-	argv[0] = words;
-	argv[1] = NULL;
-	{
-		FILE *f = fopen("/run/bench/app", "we");
-
-		must(f && fputs(words, f) >= 0 && !fclose(f), "/run/bench/app");
-	}
-	resume(argv + 1);
+	start(words_argument);
 	serve();
 	return 1;
 }
 
+static const struct {
+	const char *name;
+	int (*run)(char **argv);
+} uses[] = {
+	{ "init", start_up },	    { "app", app },	     { "fill", state_fill },
+	{ "verify", state_verify }, { "quiesce", quiesce },  { "resume", resume },
+	{ "start", start },	    { "memcpy", copy_time }, { "stamp", stamp_named },
+	{ "clock", log_clock },
+};
+
 int main(int argc, char **argv)
 {
-	const char *name = strrchr(argv[0], '/');
-	const char *what = name ? name + 1 : argv[0];
+	const char *slash = strrchr(argv[0], '/');
+	const char *what = slash ? slash + 1 : argv[0];
 
 	if (!strcmp(what, "bench") && argc > 1)
 		what = *++argv;
-	argv++;
-	make_table();
-	if (!strcmp(what, "init"))
-		return start_up();
-	if (!strcmp(what, "app"))
-		return app(argv);
-	if (!strcmp(what, "fill"))
-		return fill(argv);
-	if (!strcmp(what, "verify"))
-		return verify(argv);
-	if (!strcmp(what, "quiesce"))
-		return quiesce();
-	if (!strcmp(what, "resume"))
-		return resume(argv);
-	if (!strcmp(what, "memcpy"))
-		return copy_time(argv);
-	if (!strcmp(what, "clock"))
-		return log_clock();
-	if (!strcmp(what, "stamp") && *argv)
-		return stamp_leaving(*argv), 0;
+	state_init();
+	for (size_t i = 0; i < sizeof(uses) / sizeof(uses[0]); i++)
+		if (!strcmp(what, uses[i].name))
+			return uses[i].run(argv + 1);
 	fprintf(stderr, "guest: '%s' is nothing that it does\n", what);
 	return 2;
 }

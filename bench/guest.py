@@ -14,7 +14,8 @@ CACHE = os.environ.get("FASTBOOT_CACHE") or os.path.join(
 )
 # Loaded before the application, and behind its back. What is built in, or not
 # there because it is built in elsewhere, is left out.
-EARLY_MODULES = ["virtio_pci", "virtio_console", "nd_e820", "nd_pmem"]
+EARLY_MODULES = ["virtio_pci", "nd_e820", "nd_pmem"]
+CHANNEL_MODULES = ["virtio_console"]
 TOOL_MODULES = ["virtio_blk", "erofs"]
 LATE_MODULES = ["nd_btt", "dax_pmem", "device_dax", "kmem", "overlay"]
 TOOLS = ["dash", "busybox", "dd", "tar", "ndctl", "daxctl", "kexec"]
@@ -60,10 +61,10 @@ def output(*command, **options):
 # --- what goes into the guest ---------------------------------------------------
 
 
-def compile_static(source, to):
+def compile_static(sources, to):
     cc = os.environ.get("CC", "cc").split()
     output(*cc, "-std=gnu11", "-O2", "-Wall", "-Wextra", "-static", "-pthread",
-           "-s", "-o", to, os.path.join(REPO, source))
+           "-s", "-o", to, *(os.path.join(REPO, source) for source in sources))
     return to
 
 
@@ -155,12 +156,13 @@ class Images:
         self.vmlinuz = os.path.join(kernel, "vmlinuz")
         if not os.access(self.vmlinuz, os.R_OK):
             raise Missing(f"{kernel}: there is no vmlinuz in it")
-        if not os.access(fastboot, os.X_OK):
-            raise Missing(f"{fastboot} is not built: make")
+        for program in (fastboot, f"{fastboot}-init"):
+            if not os.access(program, os.X_OK):
+                raise Missing(f"{program} is not built: make")
         self.initrd = os.path.join(out, "initrd")
         self.tools = os.path.join(out, "tools.erofs")
-        self.khz = int(output(compile_static("kernel/measure.c", f"{out}/measure"), "-f"))
-        program = compile_static("bench/guest.c", f"{out}/guest")
+        self.khz = int(output(compile_static(["kernel/measure.c"], f"{out}/measure"), "-f"))
+        program = compile_static(["bench/guest.c", "bench/state.c"], f"{out}/guest")
         with tempfile.TemporaryDirectory() as tmp:
             self.make_initrd(f"{tmp}/initrd", program, initrd)
             self.make_tools(f"{tmp}/tools")
@@ -172,6 +174,7 @@ class Images:
             os.symlink(f"t/{name}", f"{root}/{name}")
         os.symlink("../t/bin/sh", f"{root}/bin/sh")
         copy(program, f"{root}/bin/bench")
+        copy(f"{self.fastboot}-init", f"{root}/bin/fastboot-init")
         for name in ("quiesce", "resume"):
             os.symlink("bench", f"{root}/bin/{name}")
         os.makedirs(f"{root}/bench")
@@ -179,6 +182,7 @@ class Images:
         with open(f"{root}/etc/fastboot.conf", "w", encoding="utf-8") as f:
             f.write(CONFIGURATION)
         list_modules(root, self.kernel, "modules", EARLY_MODULES)
+        list_modules(root, self.kernel, "modules.channel", CHANNEL_MODULES)
         list_modules(root, self.kernel, "modules.tools", TOOL_MODULES)
         archive(root, self.initrd, front)
 
@@ -205,7 +209,7 @@ class Images:
         if not release:
             return
         base = f"{self.kernel}/lib/modules/{release}/"
-        for path in module_files(self.kernel, EARLY_MODULES + TOOL_MODULES + LATE_MODULES):
+        for path in module_files(self.kernel, EARLY_MODULES + CHANNEL_MODULES + TOOL_MODULES + LATE_MODULES):
             inside = os.path.dirname(path.split(f"lib/modules/{release}/", 1)[1])
             unpack_module(path, f"{root}/lib/modules/{release}/{inside}/{plain_name(path)}")
         for name in ("modules.builtin", "modules.builtin.modinfo", "modules.order"):

@@ -101,7 +101,7 @@ class Machine:
         c = self.client
         c.command("bench quiesce; umount /state 2>/dev/null; true")
         c.expect(State(256 * MIB, 1000, 1, 0))
-        c.command(f"bench resume {c.state.words('-').replace(',', ' ')}")
+        c.command(f"bench start {c.state.words('-')}")
         c.answering()
 
     def with_state(self, cell):
@@ -114,7 +114,7 @@ class Machine:
         c.command("by-hand add" if cell.way == "hand" else "fastboot hotadd --discard")
         c.command(f"mount -t tmpfs -o {self.tmpfs(False)} state /state && bench fill {words}", 300)
         c.expect(state)
-        c.command(f"bench resume {words}")
+        c.command(f"bench start {state.words('/state')}")
         c.answering()
 
     @staticmethod
