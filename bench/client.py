@@ -245,7 +245,7 @@ class Client:
         self.control.sendall(command.encode() + b"\n")
         self.control.setblocking(False)
 
-    def command(self, command, seconds=120):
+    def command(self, command, seconds=300):
         """What it printed; CommandFailed with that."""
         self.send_command(command)
         self.run(lambda: self.reply() is not None, seconds, command)

@@ -11,6 +11,7 @@ PHASES = ("stop", "save", "switch", "kernel", "restore", "application")
 TRIES = 4
 BUSY_PERCENT = 15  # of one processor, used by others while a round ran
 MIB = 1 << 20
+BEGAN, VISIBLE, LEFT = 5, 15, 19  # phases of /run/fastboot/timeline
 
 
 class Failed(Exception):
@@ -193,8 +194,8 @@ class Machine:
         last, old_clock = c.before
         first = c.first
         c.answering()
-        phases = self.phases(cell, last, first, old_clock)
-        own = self.own_figure(cell)
+        own = self.timeline() if cell.way == "fastboot" else {}
+        phases = self.phases(cell, own, last, first, old_clock)
         if not cell.stateless:
             self.verify(cell)
         c.changing = None
@@ -204,18 +205,20 @@ class Machine:
             "way": cell.way, "size": 0 if cell.stateless else cell.size,
             "files": 0 if cell.stateless else cell.files, "changed": cell.changed,
             "blackout_ms": 1000 * (first - last), "whole_ms": 1000 * (first - given),
-            "phases_ms": phases, "own_ms": own, "memcpy_ms": memcpy,
+            "phases_ms": phases, "own_ms": self.own_ms(own), "memcpy_ms": memcpy,
             "others_percent": others, "busy": others > BUSY_PERCENT,
         }
 
     # --- what the guest says of the time between ------------------------------------------
 
-    def phases(self, cell, last, first, old_clock):
+    def phases(self, cell, own, last, first, old_clock):
         """{phase: ms}; a phase whose end is not known is part of the next."""
         old = {name: old_clock.when(counter) for name, counter in self.guest.stamps().items()}
+        if LEFT in own:
+            old["leave"] = old_clock.when(own[LEFT])
         new = self.stamps_after()
-        ends = [old.get("stopped"), self.left(cell, old, old_clock), new.get("kernel"),
-                new.get("run"), new.get("state"), first]
+        ends = [old.get("stopped"), old.get("leave"), new.get("kernel"), new.get("run"),
+                new.get("state"), first]
         result, begin = {}, last
         for name, end in zip(PHASES, ends):
             if end is not None and begin - 0.005 <= end <= first:
@@ -223,11 +226,20 @@ class Machine:
                 begin = max(begin, end)
         return result
 
-    def left(self, cell, old, old_clock):
-        """When the old kernel was told to start the next."""
-        if cell.way != "fastboot":
-            return old.get("leave")
-        return None
+    def timeline(self):
+        """{phase: counter} of /run/fastboot/timeline: see SPEC.md."""
+        stamps = {}
+        for line in self.client.command("cat /run/fastboot/timeline").splitlines():
+            words = line.split()
+            if len(words) == 3 and words[0] == "stamp":
+                stamps.setdefault(int(words[1]), int(words[2]))
+        return stamps
+
+    def own_ms(self, stamps):
+        """The program's own figure: until the state is visible."""
+        if BEGAN not in stamps or VISIBLE not in stamps:
+            return None
+        return (stamps[VISIBLE] - stamps[BEGAN]) / self.images.khz
 
     def stamps_after(self):
         clock, text = self.client.clock, self.client.command("cat /run/bench/stamps; bench clock")
@@ -243,9 +255,6 @@ class Machine:
             if "init_usec" in log:
                 stamps["run"] = stamps["kernel"] + log["init_usec"] / 1e6
         return stamps
-
-    def own_figure(self, cell):
-        return None
 
 
 def cells_of(settings):
