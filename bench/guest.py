@@ -18,7 +18,7 @@ EARLY_MODULES = ["virtio_pci", "nd_e820", "nd_pmem"]
 CHANNEL_MODULES = ["virtio_console"]
 TOOL_MODULES = ["virtio_blk", "erofs"]
 LATE_MODULES = ["nd_btt", "dax_pmem", "device_dax", "kmem", "overlay"]
-TOOLS = ["dash", "busybox", "dd", "tar", "ndctl", "daxctl", "kexec"]
+TOOLS = ["dash", "busybox", "dd", "tar", "ndctl", "daxctl", "kexec", "kmod"]
 APPLETS = ["cat", "cut", "date", "echo", "find", "grep", "head", "ls", "mkdir", "mount"]
 APPLETS += ["mv", "ps", "reboot", "rm", "sed", "seq", "sleep", "sync", "truncate"]
 APPLETS += ["umount", "uname", "wc", "dmesg", "kill", "true", "printf"]
@@ -192,6 +192,7 @@ class Images:
         for name in TOOLS:
             put(root, need(name), f"/bin/{name}")
         os.symlink("dash", f"{root}/bin/sh")
+        os.symlink("kmod", f"{root}/bin/modprobe")
         for name in APPLETS:
             os.symlink("busybox", f"{root}/bin/{name}")
         put(root, self.fastboot, "/bin/fastboot")
