@@ -129,7 +129,7 @@ specification() {
 # right and all of the state came back, which scripts/bench fails without.
 one_round() {
 	printf 'reboot/kexec max 1000 wide\nhand/reboot min 0 wide\n' >"$WORK/budgets"
-	check "one round in a guest" "$bench" --quick --changed 32M --kernel 6.12 \
+	check "one round in a guest" "$bench" --quick --state 64M --files 200 --changed 16M --kernel fast \
 		--out "$WORK/guest" --budgets "$WORK/budgets" --baseline "$WORK/none" || return
 	well_formed "$WORK/guest" 5
 	printf 'reboot/kexec max 0 broken\n' >"$WORK/budgets"
