@@ -19,6 +19,7 @@ endif
 ifneq ($(ARCH),$(NATIVE))
 ifeq ($(origin CC),default)
 CC := $(TRIPLET)-gcc
+AR := $(TRIPLET)-ar
 endif
 export PKG_CONFIG_LIBDIR ?= /usr/lib/$(TRIPLET)/pkgconfig:/usr/share/pkgconfig
 FOREIGN := $(ARCH)-
@@ -98,18 +99,8 @@ MODULES := $(BASE:%=base/%) $(FORMAT:%=format/%) $(MACHINE:%=machine/%) \
 	$(ENGINE:%=engine/%) $(CMD:%=cmd/%)
 OBJS := $(MODULES:%=$(B)/%.o)
 
-# fastboot-init: what an early boot needs of it, and nothing to load at run time.
-INIT_MODULES := base/err base/facts base/range base/tree base/util \
-	cmd/config cmd/early cmd/hugepages cmd/init_main cmd/lazyrestore \
-	cmd/lazystatus cmd/out cmd/restore cmd/unpack engine/image_map \
-	engine/image_plan engine/image_read engine/image_work engine/image_write \
-	engine/lazy engine/lazy_fill engine/lazy_gate engine/region engine/state_path \
-	engine/state_restore \
-	engine/state_scan engine/timeline engine/timeline_file \
-	engine/timeline_kernel format/cmdline format/erofs format/erofs_decode \
-	format/header machine/clock machine/dtree machine/iomem \
-	machine/kexec_method machine/kmsg machine/mount machine/mounts \
-	machine/store machine/sys
+# fastboot-init: what it needs of the others the linker takes from the archive.
+INIT_MODULES := cmd/early cmd/init_main machine/mount
 INIT_OBJS := $(INIT_MODULES:%=$(B)/%.o)
 
 # ---- helpers for the guests: static, one source file each ------------------
@@ -190,10 +181,15 @@ $(B)/fastboot: $(OBJS)
 	$(call say,LD)
 	$(Q)$(CC) $(FB_LDFLAGS) $(LDFLAGS) -o $@ $^ $(PKG_LIBS) $(LDLIBS)
 
-$(B)/fastboot-init: $(INIT_OBJS)
+$(B)/fastboot.a: $(filter-out $(B)/cmd/main.o,$(OBJS))
+	$(call say,AR)
+	$(Q)rm -f $@
+	$(Q)$(AR) rcsT $@ $^
+
+$(B)/fastboot-init: $(INIT_OBJS) $(B)/fastboot.a
 	$(call say,LD)
 	$(Q)$(CC) $(FB_LDFLAGS) $(INIT_LDFLAGS_$(VARIANT)) $(LDFLAGS) -o $@ $^ \
-		$(INIT_LIBS) $(LDLIBS)
+		$(if $(INIT_LDFLAGS_$(VARIANT)),$(INIT_LIBS),$(PKG_LIBS)) $(LDLIBS)
 
 $(B)/%.o: src/%.c Makefile
 	$(call say,CC)
