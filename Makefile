@@ -66,7 +66,7 @@ say = @$(if $(V),:,printf '  %-4s %s\n' $(1) $@)
 
 # ---- libraries ----------------------------------------------------------
 PKG_CONFIG ?= pkg-config
-PKGS := libndctl libkmod json-c inih libxxhash libisal
+PKGS := libndctl libkmod json-c inih libxxhash zlib
 NO_LIBS_GOALS := help bench clean deps demo kernel test lint uninstall
 ifneq ($(filter-out $(NO_LIBS_GOALS),$(or $(MAKECMDGOALS),all)),)
 MISSING := $(strip $(foreach p,$(PKGS),$(shell $(PKG_CONFIG) --exists $(p) || echo $(p))))
@@ -78,7 +78,7 @@ PKG_LIBS := $(shell $(PKG_CONFIG) --libs $(PKGS))
 # libfdt has no .pc file, and its development package is of one architecture at
 # a time: with another one's headers, the library that dtc uses does.
 PKG_LIBS += $(if $(filter /%,$(shell $(CC) -print-file-name=libfdt.so)),-lfdt,-l:libfdt.so.1)
-INIT_LIBS := $(shell $(PKG_CONFIG) --static --libs json-c inih libxxhash)
+INIT_LIBS := $(shell $(PKG_CONFIG) --static --libs json-c inih libxxhash zlib)
 endif
 
 # ---- sources: explicit and sorted, a layer each --------------------------

@@ -2,8 +2,8 @@
 #include "machine/kconfig.h"
 
 #include <errno.h>
-#include <isa-l/igzip_lib.h>
 #include <string.h>
+#include <zlib.h>
 
 #include "base/util.h"
 
@@ -13,21 +13,21 @@
 
 static int inflate_text(const char *packed, size_t size, char **text)
 {
-	fb_autofree struct inflate_state *state = malloc(sizeof(*state));
 	fb_autofree char *out = malloc(TEXT_MAX);
+	z_stream z = { .next_in = (Bytef *)packed,
+		       .avail_in = (uInt)size,
+		       .next_out = (Bytef *)out,
+		       .avail_out = TEXT_MAX - 1 };
+	int rc;
 
-	if (!state || !out)
+	/* 16: a gzip header and its checksum. */
+	if (!out || inflateInit2(&z, 16 + MAX_WBITS) != Z_OK)
 		return -ENOMEM;
-	isal_inflate_init(state);
-	state->crc_flag = ISAL_GZIP;
-	state->next_in = (uint8_t *)packed;
-	state->avail_in = (uint32_t)size;
-	state->next_out = (uint8_t *)out;
-	state->avail_out = TEXT_MAX - 1;
-	if (isal_inflate(state) != ISAL_DECOMP_OK ||
-	    state->block_state != ISAL_BLOCK_FINISH)
+	rc = inflate(&z, Z_FINISH);
+	inflateEnd(&z);
+	if (rc != Z_STREAM_END)
 		return -EBADMSG;
-	out[state->total_out] = '\0';
+	out[z.total_out] = '\0';
 	*text = fb_steal_ptr(out);
 	return 0;
 }
