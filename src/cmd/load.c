@@ -11,6 +11,12 @@
 #include "format/dtb.h"
 #include "machine/fwmap.h"
 
+/* The tree that this kernel was booted with (drivers/of/fdt.c, root only). */
+#define RUNNING_TREE "/sys/firmware/fdt"
+
+/* Files that options name are not below --sysroot. */
+static const struct fb_sys file_system = { "" };
+
 bool fb_load_option(struct fb_load_options *o, int answer)
 {
 	switch (answer) {
@@ -149,12 +155,12 @@ static int choose_command_line(const struct fb_context *ctx,
 
 /* ---- is the region carried? ---------------------------------------------- */
 
-static int read_dtb(const char *path, struct fb_dtb *dtb, struct fb_err *err)
+static int read_dtb(const struct fb_sys *sys, const char *path, struct fb_dtb *dtb,
+		    struct fb_err *err)
 {
-	static const struct fb_sys here = { "" };
 	fb_autofree char *blob = NULL;
 	size_t size;
-	int rc = fb_sys_read(&here, path, &blob, &size, err);
+	int rc = fb_sys_read(sys, path, &blob, &size, err);
 
 	if (rc)
 		return rc;
@@ -162,20 +168,39 @@ static int read_dtb(const char *path, struct fb_dtb *dtb, struct fb_err *err)
 	return rc ? fb_err_prefix(err, "%s", path) : 0;
 }
 
-/* The tree that was given has the node, and keeps RAM away from it or mem= does. */
-static int carry_dtb(struct fb_load *load, struct fb_err *err)
+/* The tree has the node, and keeps RAM away from it or mem= does. */
+static int prove_dtb(const struct fb_sys *sys, const char *path,
+		     const struct fb_load *load, struct fb_err *err)
 {
 	struct fb_cmdline_arg mem;
 	struct fb_dtb dtb;
-	int rc = read_dtb(load->dtb, &dtb, err);
+	int rc = read_dtb(sys, path, &dtb, err);
 
 	if (rc)
 		return rc;
 	rc = fb_dtb_carries(&dtb, load->region,
 			    fb_cmdline_last(load->command_line, "mem", &mem), err);
 	fb_dtb_free(&dtb);
+	return rc ? fb_err_prefix(err, "%s", path) : 0;
+}
+
+static int carry_dtb(struct fb_load *load, struct fb_err *err)
+{
 	load->carry = FB_CARRY_DEVICE_TREE;
-	return rc ? fb_err_prefix(err, "%s", load->dtb) : 0;
+	return prove_dtb(&file_system, load->dtb, load, err);
+}
+
+/*
+ * Both calls pass on the tree that this kernel was booted with. A node that an
+ * overlay brought later is in /proc/device-tree, but not in that one. Where the
+ * kernel does not show it kexec-tools takes /proc/device-tree.
+ */
+static int prove_running_tree(const struct fb_context *ctx, const struct fb_load *load,
+			      struct fb_err *err)
+{
+	if (!fb_sys_exists(&ctx->sys, RUNNING_TREE))
+		return 0;
+	return prove_dtb(&ctx->sys, RUNNING_TREE, load, err);
 }
 
 /*
@@ -199,7 +224,7 @@ static int carry_device_tree(const struct fb_context *ctx, struct fb_load *load,
 				  "%.*s",
 				  (int)now.length, now.text);
 	load->carry = FB_CARRY_DEVICE_TREE;
-	return 0;
+	return prove_running_tree(ctx, load, err);
 }
 
 static int carry_memmap(const struct fb_load_options *o, struct fb_range region,
@@ -244,7 +269,7 @@ static int carry(const struct fb_context *ctx, const struct fb_load_options *o,
 static int carve_by_dtb(struct fb_load *load, struct fb_err *err)
 {
 	struct fb_dtb dtb;
-	int rc = read_dtb(load->dtb, &dtb, err);
+	int rc = read_dtb(&file_system, load->dtb, &dtb, err);
 
 	if (rc)
 		return rc;

@@ -182,6 +182,22 @@ check_match "load --dtb, no tree: why" 'vmlinuz: not a device tree' "$ERRORS"
 printf '[kexec]\nmethod = kexec_file_load\n' >"$WORK/conf"
 would_load 2 "load --dtb by kexec_file_load" "$WORK/merged.dtb" --config "$WORK/conf"
 
+# Without --dtb the next kernel gets the tree that the machine was booted with. What
+# an overlay brought later is in /proc/device-tree only.
+cp "$WORK/merged.dtb" "$machine/sys/firmware/fdt"
+check "load: the booted tree has the node" on -n load --kernel "$kernel"
+cp "$WORK/base.dtb" "$machine/sys/firmware/fdt"
+expect_status 1 "load: only the running tree has the node" on -n load --kernel "$kernel"
+check_match "load: only the running tree has the node: why" \
+	'^fastboot: /sys/firmware/fdt: .*no pmem-region node for 0x100000000-' "$ERRORS"
+expect_status 1 "reboot: only the running tree has the node" on -n reboot --kernel "$kernel" "$WORK/state"
+cp "$WORK/ram.dtb" "$machine/sys/firmware/fdt"
+expect_status 1 "load: RAM to the booted tree" on -n load --kernel "$kernel"
+echo 'console=ttyAMA0 mem=6G' >"$machine/proc/cmdline"
+check "load: RAM to the booted tree, mem=" on -n load --kernel "$kernel"
+expect_status 1 "load: mem= lost" on -n load --kernel "$kernel" --command-line console=ttyAMA0
+check_match "load: mem= lost: the fix" 'add mem=6G$' "$ERRORS"
+
 # The first use: no region yet, the tree brings it.
 arm64 no-region "$WORK/base.dtb"
 with_tools
