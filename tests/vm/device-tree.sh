@@ -4,10 +4,14 @@
 # A region from a device-tree overlay, on a board whose boot loader knows nothing
 # of it: made from the running tree, booted with one kexec, hot-added whole, and
 # carried on by the next kexec, which gets no tree, with an image in it.
+# The CPU has LPA2, so it also shows that arm64.nolva is the way out of what
+# lpa2.sh sees refused.
 #
 # vm-kernels: arm64-6.12
 # vm-programs: kexec fdtoverlay
 # vm-region: none
+# vm-cpu: max,pauth-impdef=on
+# vm-append: arm64.nolva
 # vm-timeout: 600
 
 # shellcheck source=tests/vm/lib.sh
