@@ -232,7 +232,9 @@ check-cli: all ## run the command-line tests (no virtual machine)
 	scripts/test --cli
 
 .PHONY: check-vm
-check-vm: all vmtools ## run the tests that boot virtual machines
+check-vm: ## run the tests that boot virtual machines
+	$(MAKE) ARCH=$(NATIVE) all vmtools
+	$(MAKE) ARCH=arm64 all vmtools
 	scripts/test --vm
 
 # Set-up first: the libraries must be there before make looks for them.
@@ -241,10 +243,12 @@ deps: ## install the Debian packages that building and testing need
 	scripts/deps $(if $(FOREIGN),--arch $(ARCH))
 
 .PHONY: test
-test: deps ## install what is missing, build everything, pass every test
-	$(MAKE) all vmtools
-	$(MAKE) VARIANT=debug unit-bins
-	$(MAKE) VARIANT=asan all unit-bins
+test: ## install what is missing, build everything, pass every test
+	scripts/deps --arch arm64
+	$(MAKE) ARCH=$(NATIVE) all vmtools
+	$(MAKE) ARCH=$(NATIVE) VARIANT=debug unit-bins
+	$(MAKE) ARCH=$(NATIVE) VARIANT=asan all unit-bins
+	$(MAKE) ARCH=arm64 all vmtools
 	$(MAKE) lint
 	scripts/test
 
@@ -255,7 +259,7 @@ kernel: ## build a kernel that starts in a fraction of a second (kernel/README.m
 .PHONY: demo
 demo: deps ## a real reboot with a real redis in a virtual machine
 	$(MAKE) all
-	scripts/demo
+	scripts/demo $(if $(filter arm64,$(ARCH)),arm64-)6.12
 
 .PHONY: bench
 bench: deps ## how long applications are away in a reboot (bench/README.md)
