@@ -13,7 +13,7 @@
 #   # vm-devices: nvme sata       empty disks of 64 MiB (virtio-blk nvme sata), and
 #                                 virtio-net: at 10.0.2.2 TFTP has /host's files
 #   # vm-timeout: 300             seconds until the guest is killed
-#   # vm-mem: 8G  # vm-smp: 2  # vm-region: 2G!4G|none  # vm-append: TEXT
+#   # vm-mem: 8G  # vm-smp: 2  # vm-cpu: max  # vm-region: 2G!4G|none  # vm-append: TEXT
 #   # vm-allow-reset: yes         a reset boots again instead of ending the run
 #   # vm-expect-log: REGEX        kernel complaints that this test provokes; name
 #                                 'Call Trace' too when the complaint brings one
@@ -94,7 +94,8 @@ seconds_since_boot() { cut -d' ' -f1 /proc/uptime; }
 
 # load_pmem: what fastboot does through libkmod, for tests that work by hand.
 load_pmem() {
-	modprobe -a nd_e820 nd_pmem dax_pmem device_dax kmem &&
+	case $(uname -m) in aarch64) set -- of_pmem ;; *) set -- nd_e820 ;; esac
+	modprobe -a "$1" nd_pmem dax_pmem device_dax kmem &&
 		wait_for 10 test -b /dev/pmem0
 }
 

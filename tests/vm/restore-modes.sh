@@ -6,12 +6,11 @@
 # eagerly, hot-add refused meanwhile and possible afterwards, and what is left
 # when the processes are killed.
 #
-# vm-kernels: 6.12
+# vm-kernels: 6.12 arm64-6.12
 # vm-more-kernels: 6.1
 # vm-programs: flock
 # vm-add: build/vmtools/mktree build/vmtools/treediff build/vmtools/lazyops
 # vm-timeout: 900
-# vm-region: 2G!4G
 
 # shellcheck source=tests/vm/lib.sh
 . /host/lib.sh
