@@ -20,6 +20,7 @@
 #include "cmd/signals.h"
 #include "engine/timeline.h"
 #include "format/cmdline.h"
+#include "machine/kmsg.h"
 #include "machine/mount.h"
 
 static const char help[] =
@@ -39,7 +40,7 @@ static bool log_line(int level, const char *text)
 {
 	fb_autoclose int fd = open("/dev/kmsg", O_WRONLY | O_CLOEXEC);
 
-	return fd >= 0 && dprintf(fd, "<%d>fastboot-init: %s\n", level, text) > 0;
+	return fd >= 0 && !fb_kmsg_say(fd, level, "fastboot-init: %s", text);
 }
 
 static const char *text_of(const struct fb_err *err, int rc)

@@ -18,6 +18,7 @@
 #include "engine/state.h"
 #include "engine/timeline_kernel.h"
 #include "machine/clock.h"
+#include "machine/kmsg.h"
 
 /* How often /run/fastboot/restore.json is written. */
 #define STATUS_USEC 300000
@@ -411,8 +412,8 @@ static void on_damaged(void *context, uint32_t inode, int fd, const char *why)
 	ssize_t n;
 	struct stat st;
 
-	dprintf(f->log, "<3>fastboot: '%s' is damaged and is withheld: %s\n",
-		text ? text : "?", why);
+	fb_kmsg_say(f->log, 3, "fastboot: '%s' is damaged and is withheld: %s",
+		    text ? text : "?", why);
 	if (fstat(fd, &st))
 		return;
 	snprintf(link, sizeof(link), "/proc/self/fd/%d", fd);
@@ -472,10 +473,10 @@ static void consume(const struct filler *f)
 	struct fb_err err = FB_ERR_INIT;
 
 	if (fb_image_mark_consumed(f->job->image->store, &err))
-		dprintf(f->log,
-			"<3>fastboot: the state is restored, but its image could not "
-			"be marked as used: %s\n",
-			err.text);
+		fb_kmsg_say(f->log, 3,
+			    "fastboot: the state is restored, but its image could not "
+			    "be marked as used: %s",
+			    err.text);
 	else
 		fb_timeline_append(FB_TIMELINE_PATH, FB_PHASE_CONSUMED);
 }
@@ -500,13 +501,13 @@ static void conclude(struct filler *f)
 		fb_timeline_append(FB_TIMELINE_PATH, FB_PHASE_DRAINED);
 	if (f->status.state == FB_LAZY_DONE && f->status.consume)
 		consume(f);
-	dprintf(f->log,
-		"<6>fastboot: lazy restore from %s done after %.3f s, %zu "
-		"damaged files\n",
-		f->status.from, (double)f->status.elapsed_usec / 1e6,
-		json_object_array_length(f->status.damaged));
+	fb_kmsg_say(f->log, 6,
+		    "fastboot: lazy restore from %s done after %.3f s, %zu "
+		    "damaged files",
+		    f->status.from, (double)f->status.elapsed_usec / 1e6,
+		    json_object_array_length(f->status.damaged));
 	if (fb_lazystatus_write(&f->status, &err))
-		dprintf(f->log, "<3>fastboot: %s\n", err.text);
+		fb_kmsg_say(f->log, 3, "fastboot: %s", err.text);
 	if (job->region)
 		fb_timeline_append_log(FB_TIMELINE_PATH);
 }
@@ -603,7 +604,7 @@ static void run_filler(const struct fb_restore *job, int to)
 	if (!fb_lazy_run(f.lazy, &work, &m.err))
 		conclude(&f);
 	else
-		dprintf(f.log, "<3>fastboot: %s\n", m.err.text);
+		fb_kmsg_say(f.log, 3, "fastboot: %s", m.err.text);
 }
 
 /* A signal to the command is one to the process while it makes the tree. */

@@ -1,8 +1,10 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
+#define _GNU_SOURCE
 #include "machine/kmsg.h"
 
 #include <errno.h>
 #include <fcntl.h>
+#include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -53,6 +55,21 @@ static int next_record(int fd, char *buf, uint64_t *usec, const char **text)
 		if (!fb_kmsg_parse(buf, usec, text))
 			return 0;
 	}
+}
+
+int fb_kmsg_say(int fd, int level, const char *format, ...)
+{
+	fb_autofree char *text = NULL, *line = NULL;
+	va_list args;
+
+	va_start(args, format);
+	if (vasprintf(&text, format, args) < 0)
+		text = NULL;
+	va_end(args);
+	line = text ? fb_asprintf("<%d>%s\n", level, text) : NULL;
+	if (!line)
+		return -ENOMEM;
+	return write(fd, line, strlen(line)) < 0 ? -errno : 0;
 }
 
 int fb_kmsg_mark(const char *line, uint64_t *counter, uint64_t *usec)

@@ -12,6 +12,14 @@
 #include <stdint.h>
 
 /*
+ * Write a line of a level (3 error, which consoles show; 6 information) to an
+ * open /dev/kmsg, in one write, as it must be; dprintf(3) fails there, for it
+ * asks for the file's position. -errno of the write, -ENOMEM.
+ */
+int fb_kmsg_say(int fd, int level, const char *format, ...)
+	__attribute__((format(printf, 3, 4)));
+
+/*
  * Write a line into the log, of the level "debug": consoles don't show it. One
  * moment on two clocks: *counter is the counter (machine/clock.h) just before,
  * *usec the line's time stamp. -errno of /dev/kmsg; -ENODATA where the kernel

@@ -6,6 +6,7 @@
 #include <cmocka.h>
 
 #include <errno.h>
+#include <fcntl.h>
 #include <string.h>
 
 #include "base/util.h"
@@ -72,11 +73,29 @@ static void test_mark(void **state)
 	assert_true(found > 0);
 }
 
+/* dprintf(3) would fail on this file, which is why it is not used. */
+static void test_say(void **state)
+{
+	fb_autoclose int fd = open("/dev/kmsg", O_WRONLY | O_CLOEXEC);
+	uint64_t counter, usec;
+	int before = 0, after = 0;
+
+	(void)state;
+	if (fd < 0 || fb_kmsg_mark("fastboot: test_kmsg", &counter, &usec))
+		skip();
+	assert_int_equal(fb_kmsg_read(count, &before), 0);
+	assert_int_equal(fb_kmsg_say(fd, 7, "fastboot: test_kmsg %d", 2), 0);
+	assert_int_equal(fb_kmsg_read(count, &after), 0);
+	assert_int_equal(after, before + 1);
+	assert_int_equal(fb_kmsg_say(-1, 7, "none"), -EBADF);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_parse),
 		cmocka_unit_test(test_mark),
+		cmocka_unit_test(test_say),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
