@@ -219,6 +219,9 @@ offline_ms() {
 		/took_usec/ && off { sum += $2 } END { print int(sum / 1000) }' "$1"
 }
 
+# Pages that the kernel has moved since the boot, all reasons together.
+moved_pages() { awk '$1 == "pgmigrate_success" { print $2 }' /proc/vmstat; }
+
 # refill: the same use for each way: hot-added, and 900 MiB of small pages.
 refill() {
 	fastboot hotadd --discard >/dev/null
@@ -227,9 +230,11 @@ refill() {
 
 by_daxctl() {
 	refill
+	before=$(moved_pages)
 	start=$(uptime_ms)
 	daxctl offline-memory dax0.0
 	daxctl_ms=$(($(uptime_ms) - start))
+	daxctl_pages=$(($(moved_pages) - before))
 	echo dax0.0 >/sys/bus/dax/drivers/kmem/unbind
 	echo dax0.0 >/sys/bus/dax/drivers/kmem/remove_id
 	ndctl create-namespace --mode raw -e namespace0.0 -f >/dev/null
@@ -239,18 +244,22 @@ by_daxctl() {
 
 ascending() {
 	refill
+	before=$(moved_pages)
 	start=$(uptime_ms)
 	for n in $(seq $first $last); do echo offline >$memory/memory"$n"/state; done
 	ascending_ms=$(($(uptime_ms) - start))
+	ascending_pages=$(($(moved_pages) - before))
 	fastboot hotremove >/dev/null
 	umount /fill
 }
 
 by_fastboot() {
 	refill
+	before=$(moved_pages)
 	start=$(uptime_ms)
 	fastboot --json hotremove >/host/hotremove.json
 	fastboot_ms=$(($(uptime_ms) - start))
+	fastboot_pages=$(($(moved_pages) - before))
 	umount /fill
 }
 
@@ -267,6 +276,10 @@ figures() {
 	figure "daxctl offline-memory, the same filling" "$daxctl_ms" ms
 	figure "a loop in ascending order, the same filling" "$ascending_ms" ms
 	figure "daxctl, unbind and ndctl create-namespace, the same filling" "$by_hand_ms" ms
+	used=$(($(sed -n 's/.*"moved_bytes": *\([0-9]*\).*/\1/p' /host/hotremove.json) / 4096))
+	figure "hotremove: pages moved / pages in use" "$(ratio "$fastboot_pages" "$used")" '' "$fastboot_pages of $used"
+	figure "daxctl offline-memory: pages moved" "$daxctl_pages" ''
+	figure "ascending: pages moved" "$ascending_pages" ''
 	figure "daxctl offline-memory / hotremove's offlining" "$(ratio "$daxctl_ms" "$offline")" ''
 	figure "daxctl, unbind, ndctl / hotremove, all of it" "$(ratio "$by_hand_ms" "$fastboot_ms")" ''
 	figure "ascending / emptiest first, offlining alone" "$(ratio "$ascending_ms" "$offline")" ''
