@@ -5,8 +5,8 @@
 # page cache, tmpfs and anonymous memory; what must fail, and that the machine
 # is exactly as before then; and how long it takes beside daxctl.
 #
-# vm-kernels: 6.12 6.1
-# vm-more-kernels: fast
+# vm-kernels: 6.12
+# vm-more-kernels: 6.1 fast
 # vm-programs: daxctl ndctl mke2fs setpriv
 # vm-add: build/vmtools/pin
 # vm-timeout: 600

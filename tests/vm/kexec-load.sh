@@ -11,7 +11,8 @@
 #   stage 2  the state is back -> kexec by kexec_load, configured
 #   stage 3  the state is back
 #
-# vm-kernels: 6.12 6.1
+# vm-kernels: 6.12
+# vm-more-kernels: 6.1
 # vm-programs: kexec
 # vm-add: tests/vm/tools/reboot.sh
 # vm-region: 2G!8176M

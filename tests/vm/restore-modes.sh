@@ -6,8 +6,8 @@
 # eagerly, hot-add refused meanwhile and possible afterwards, and what is left
 # when the processes are killed.
 #
-# vm-kernels: 6.12 arm64-6.12
-# vm-more-kernels: 6.1
+# vm-kernels: 6.12
+# vm-more-kernels: 6.1 arm64-6.12
 # vm-programs: flock
 # vm-add: build/vmtools/mktree build/vmtools/treediff build/vmtools/lazyops
 # vm-timeout: 900
