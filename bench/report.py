@@ -177,6 +177,7 @@ def read_baseline(path):
 
 def save_baseline(path, run, summary):
     document = {
+        "licence": "SPDX-License-Identifier: GPL-2.0-or-later",
         "about": "p50 of each way's blackout over that of a plain kexec in the same run; "
                  "written by scripts/bench --save-baseline",
         "kernel": run["kernel"], "emulator": run["emulator"], "rounds": run["rounds"],
