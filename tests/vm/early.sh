@@ -12,7 +12,8 @@
 #   stage 6  the file is withheld                            -> kexec by hand
 #   stage 7  called for another root, which is switched to
 #
-# vm-kernels: 6.12 fast
+# vm-kernels: fast
+# vm-more-kernels: 6.12
 # vm-programs: kexec
 # vm-add: tests/vm/tools/reboot.sh tests/vm/tools/early-init build/release/fastboot-init build/vmtools/mktree
 # vm-timeout: 900
