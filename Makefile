@@ -133,7 +133,7 @@ test_dtree_MODULES := machine/dtree format/dtb base/err base/facts \
 	base/range base/util
 test_err_MODULES := base/err
 test_header_MODULES := format/header base/err base/tree base/util
-test_hook_MODULES := machine/hook base/err
+test_hook_MODULES := machine/hook machine/run base/err
 test_hotplug_MODULES := engine/hotplug machine/memblk machine/plan \
 	machine/clock machine/dtree machine/iomem machine/kpage machine/watch base/err \
 	base/facts base/range base/util

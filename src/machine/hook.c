@@ -3,37 +3,13 @@
 #include "machine/hook.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <signal.h>
-#include <spawn.h>
 #include <stddef.h>
 #include <string.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
-static int start(const char *program, const char *what, pid_t *pid)
-{
-	char *argv[] = { (char *)program, (char *)what, NULL };
-	posix_spawn_file_actions_t actions;
-	posix_spawnattr_t attr;
-	sigset_t defaults;
-	int rc;
-
-	/* An ignored signal stays ignored through exec. */
-	sigemptyset(&defaults);
-	sigaddset(&defaults, SIGPIPE);
-	posix_spawnattr_init(&attr);
-	posix_spawnattr_setflags(&attr, POSIX_SPAWN_SETSIGDEF);
-	posix_spawnattr_setsigdefault(&attr, &defaults);
-	posix_spawn_file_actions_init(&actions);
-	posix_spawn_file_actions_addopen(&actions, STDIN_FILENO, "/dev/null", O_RDONLY,
-					 0);
-	posix_spawn_file_actions_adddup2(&actions, STDERR_FILENO, STDOUT_FILENO);
-	rc = posix_spawn(pid, program, &actions, &attr, argv, environ);
-	posix_spawn_file_actions_destroy(&actions);
-	posix_spawnattr_destroy(&attr);
-	return -rc;
-}
+#include "machine/run.h"
 
 /* 0 and *status; or what `interrupted` said, with the program gone. */
 static int wait_for(pid_t pid, int (*interrupted)(struct fb_err *err), int *status,
@@ -56,10 +32,11 @@ static int wait_for(pid_t pid, int (*interrupted)(struct fb_err *err), int *stat
 int fb_hook_run(const char *program, const char *what,
 		int (*interrupted)(struct fb_err *err), struct fb_err *err)
 {
+	char *argv[] = { (char *)program, (char *)what, NULL };
 	int status, rc;
 	pid_t pid;
 
-	rc = start(program, what, &pid);
+	rc = fb_run_start(argv, STDERR_FILENO, &pid);
 	if (rc)
 		return fb_err_sys(err, -rc, "cannot run the %s hook %s", what, program);
 	rc = wait_for(pid, interrupted, &status, err);

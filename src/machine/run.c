@@ -11,7 +11,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-static int start(char *const argv[], int out, pid_t *pid)
+int fb_run_start(char *const argv[], int out, pid_t *pid)
 {
 	posix_spawn_file_actions_t actions;
 	posix_spawnattr_t attr;
@@ -60,7 +60,7 @@ static int run(char *const argv[], char *text, int *status)
 
 	if (pipe2(ends, O_CLOEXEC))
 		return -errno;
-	rc = start(argv, ends[1], &pid);
+	rc = fb_run_start(argv, ends[1], &pid);
 	close(ends[1]);
 	if (!rc)
 		read_all(ends[0], text, FB_RUN_OUTPUT_MAX);

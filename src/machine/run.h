@@ -1,11 +1,20 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * run - runs a program and keeps what it says. Tests replace it at link time.
+ * run - starts a program, or runs it and keeps what it says. Tests replace it at link time.
  */
 #ifndef FB_MACHINE_RUN_H
 #define FB_MACHINE_RUN_H
 
+#include <sys/types.h>
+
 #include "base/err.h"
+
+/*
+ * Start argv[0] (a path; no shell, no search) and don't wait for it. Its stdin
+ * is /dev/null, its stdout and stderr are `out`, its SIGPIPE is the default one
+ * again, the environment is ours. *pid is the caller's to wait for. -errno.
+ */
+int fb_run_start(char *const argv[], int out, pid_t *pid);
 
 /* What is kept of a program's output; the rest is read and dropped. */
 #define FB_RUN_OUTPUT_MAX (1u << 20)
