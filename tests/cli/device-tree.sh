@@ -131,18 +131,8 @@ if [ "$(uname -m)" != x86_64 ]; then
 	skip "load --dtb" "needs x86_64 for the kernel that is made here"
 	finish
 fi
-# The header of a kernel, as in plan-load.sh.
 kernel=$WORK/vmlinuz
-put() { printf %b "$2" | dd of="$kernel" bs=1 seek=$(($1)) conv=notrunc status=none; }
-truncate -s 65536 "$kernel"
-put 0x1f1 '\0007'
-put 0x1f4 '\0000\0017\0000\0000'
-put 0x1fe '\0125\0252'
-put 0x202 'HdrS'
-put 0x206 '\0017\0002'
-put 0x211 '\0001'
-put 0x236 '\0177\0000'
-put 0x238 '\0377\0007\0000\0000'
+make_bzimage "$kernel"
 
 # with_tools: kexec-tools are installed there.
 with_tools() {

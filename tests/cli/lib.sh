@@ -81,3 +81,20 @@ expect_status() {
 		not_ok "$name" "status $STATUS instead of $wanted: $OUTPUT $ERRORS"
 	fi
 }
+
+# put_bytes FILE OFFSET BYTES: BYTES as printf's %b has them.
+put_bytes() { printf %b "$3" | dd of="$1" bs=1 seek=$(($2)) conv=notrunc status=none; }
+
+# make_bzimage FILE: what passes for an x86 kernel, and is not one: the fields of
+# its header that are looked at, in 64 KiB.
+make_bzimage() {
+	truncate -s 65536 "$1"
+	put_bytes "$1" 0x1f1 '\0007'
+	put_bytes "$1" 0x1f4 '\0000\0017\0000\0000'
+	put_bytes "$1" 0x1fe '\0125\0252'
+	put_bytes "$1" 0x202 'HdrS'
+	put_bytes "$1" 0x206 '\0017\0002'
+	put_bytes "$1" 0x211 '\0001'
+	put_bytes "$1" 0x236 '\0177\0000'
+	put_bytes "$1" 0x238 '\0377\0007\0000\0000'
+}
