@@ -57,6 +57,17 @@ int fb_usage(struct fb_err *err, const char *fmt, ...)
 	__attribute__((format(printf, 2, 3)));
 
 /*
+ * The value of --deadline: a number of seconds, 0 only where `may_be_zero`.
+ * Otherwise -EINVAL with FB_EXIT_USAGE.
+ */
+int fb_option_deadline(const char *value, bool may_be_zero, uint64_t *usec,
+		       struct fb_err *err);
+
+/* All options of a command that has --deadline only, and no operand. */
+int fb_options_deadline(int argc, char **argv, bool may_be_zero, uint64_t *usec,
+			struct fb_err *err);
+
+/*
  * Commands that change the machine call this first: not root (-EPERM), or
  * --sysroot given without --dry-run (usage). 0 otherwise.
  */

@@ -1,37 +1,11 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* hotremove - the region stops being System RAM and is raw again. */
 #define _GNU_SOURCE
-#include <getopt.h>
 #include <json-c/json.h>
 
 #include "base/util.h"
 #include "cmd/cmd.h"
 #include "cmd/hotplug.h"
-
-static int parse(int argc, char **argv, uint64_t *deadline_usec, struct fb_err *err)
-{
-	static const struct option options[] = {
-		{ "deadline", required_argument, NULL, 'd' },
-		{ NULL, 0, NULL, 0 },
-	};
-	int c;
-
-	opterr = 0;
-	while ((c = getopt_long(argc, argv, ":", options, NULL)) != -1) {
-		if (c != 'd')
-			return fb_usage_option(err, argv, c);
-		if (fb_parse_seconds(optarg, deadline_usec) || !*deadline_usec)
-			return fb_usage(
-				err,
-				"--deadline %s: not a number of seconds, such as "
-				"30 or 2.5",
-				optarg);
-	}
-	if (optind < argc)
-		return fb_usage(err, "hotremove takes no operand, not '%s'",
-				argv[optind]);
-	return 0;
-}
 
 static void report_json(const struct fb_context *ctx, const struct fb_region *region,
 			const struct fb_hotplug_report *report)
@@ -77,7 +51,7 @@ static int run(const struct fb_context *ctx, int argc, char **argv, struct fb_er
 	uint64_t deadline_usec = ctx->config.deadline_usec;
 	struct fb_hotplug_report report;
 	struct fb_region region;
-	int rc = parse(argc, argv, &deadline_usec, err);
+	int rc = fb_options_deadline(argc, argv, false, &deadline_usec, err);
 
 	if (!rc)
 		rc = fb_require_live_root(ctx, err);

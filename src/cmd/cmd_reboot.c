@@ -57,16 +57,6 @@ struct reboot {
 
 /* ---- options ------------------------------------------------------------- */
 
-static int parse_deadline(struct options *o, struct fb_err *err)
-{
-	if (fb_parse_seconds(optarg, &o->deadline_usec) || !o->deadline_usec)
-		return fb_usage(err,
-				"--deadline %s: not a number of seconds, such as 30 "
-				"or 2.5",
-				optarg);
-	return 0;
-}
-
 static int parse(int argc, char **argv, struct options *o, struct fb_err *err)
 {
 	static const struct option options[] = {
@@ -89,7 +79,8 @@ static int parse(int argc, char **argv, struct options *o, struct fb_err *err)
 		else if (c == 'p')
 			o->no_precopy = true;
 		else if (c == 'd')
-			rc = parse_deadline(o, err);
+			rc = fb_option_deadline(optarg, false,
+						&o->deadline_usec, err);
 		else if (c != 'n' && !fb_load_option(&o->load, c))
 			rc = fb_usage_option(err, argv, c);
 	}

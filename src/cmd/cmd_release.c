@@ -2,38 +2,12 @@
 /* release - what `restore --mode inplace` mounted becomes an ordinary copy. */
 #define _GNU_SOURCE
 #include <errno.h>
-#include <getopt.h>
 #include <json-c/json.h>
 #include <string.h>
 
 #include "base/util.h"
 #include "cmd/cmd.h"
 #include "cmd/inplace.h"
-
-static int parse(int argc, char **argv, uint64_t *wait_usec, struct fb_err *err)
-{
-	static const struct option options[] = {
-		{ "deadline", required_argument, NULL, 'd' },
-		{ NULL, 0, NULL, 0 },
-	};
-	int c;
-
-	opterr = 0;
-	while ((c = getopt_long(argc, argv, ":", options, NULL)) != -1) {
-		if (c != 'd')
-			return fb_usage_option(err, argv, c);
-		if (fb_parse_seconds(optarg, wait_usec))
-			return fb_usage(
-				err,
-				"--deadline %s: not a number of seconds, such as "
-				"30 or 2.5",
-				optarg);
-	}
-	if (optind < argc)
-		return fb_usage(err, "release takes no operand, not '%s'",
-				argv[optind]);
-	return 0;
-}
 
 static void report(const struct fb_context *ctx, const struct fb_inplace *place,
 		   const struct fb_inplace_result *result)
@@ -85,7 +59,7 @@ static int release(const struct fb_context *ctx, uint64_t wait_usec, struct fb_e
 static int run(const struct fb_context *ctx, int argc, char **argv, struct fb_err *err)
 {
 	uint64_t wait_usec = 0;
-	int rc = parse(argc, argv, &wait_usec, err);
+	int rc = fb_options_deadline(argc, argv, true, &wait_usec, err);
 
 	if (!rc)
 		rc = fb_require_live_root(ctx, err);

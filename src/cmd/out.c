@@ -3,6 +3,7 @@
 #define _GNU_SOURCE
 #include <errno.h>
 #include <fcntl.h>
+#include <getopt.h>
 #include <json-c/json.h>
 #include <signal.h>
 #include <stdarg.h>
@@ -88,6 +89,36 @@ int fb_usage_option(struct fb_err *err, char **argv, int answer)
 			answer == ':' ? "needs a value" :
 			optopt && !strncmp(option, "--", 2) ? "takes no value" :
 			"is not an option here; --help lists them");
+}
+
+int fb_option_deadline(const char *value, bool may_be_zero, uint64_t *usec,
+		       struct fb_err *err)
+{
+	if (fb_parse_seconds(value, usec) || (!*usec && !may_be_zero))
+		return fb_usage(err,
+				"--deadline %s: not a number of seconds, such as 30 "
+				"or 2.5",
+				value);
+	return 0;
+}
+
+int fb_options_deadline(int argc, char **argv, bool may_be_zero, uint64_t *usec,
+			struct fb_err *err)
+{
+	static const struct option options[] = {
+		{ "deadline", required_argument, NULL, 'd' },
+		{ NULL, 0, NULL, 0 },
+	};
+	int c, rc = 0;
+
+	opterr = 0;
+	while (!rc && (c = getopt_long(argc, argv, ":", options, NULL)) != -1)
+		rc = c == 'd' ? fb_option_deadline(optarg, may_be_zero, usec, err)
+			      : fb_usage_option(err, argv, c);
+	if (!rc && optind < argc)
+		rc = fb_usage(err, "%s takes no operand, not '%s'", argv[0],
+			      argv[optind]);
+	return rc;
 }
 
 int fb_require_live_root(const struct fb_context *ctx, struct fb_err *err)
