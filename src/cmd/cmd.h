@@ -13,6 +13,7 @@
 #include <stdint.h>
 
 #include "base/err.h"
+#include "base/range.h"
 #include "base/tree.h"
 #include "cmd/config.h"
 #include "machine/sys.h"
@@ -139,5 +140,8 @@ void fb_json_print(struct json_object *object);
 
 /* Add a number that is not negative: a size in bytes, a time in microseconds. */
 void fb_json_number(struct json_object *object, const char *key, uint64_t value);
+
+/* {"start", "size"} in bytes; the caller's to add or release. */
+struct json_object *fb_json_range(struct fb_range range);
 
 #endif

@@ -350,26 +350,17 @@ static void warn(const struct fb_context *ctx, const struct result *r)
 			r->base);
 }
 
-static struct json_object *range_json(struct fb_range range)
-{
-	struct json_object *o = json_object_new_object();
-
-	fb_json_number(o, "start", range.start);
-	fb_json_number(o, "size", range.size);
-	return o;
-}
-
 static void print_json(const struct result *r)
 {
 	struct json_object *o = json_object_new_object(), *nodes;
 
-	json_object_object_add(o, "region", range_json(r->carve.region));
-	json_object_object_add(o, "hot_added", range_json(r->carve.usable));
+	json_object_object_add(o, "region", fb_json_range(r->carve.region));
+	json_object_object_add(o, "hot_added", fb_json_range(r->carve.usable));
 	fb_json_number(o, "block_size", r->request.block_size);
 	fb_json_number(o, "numa_node", (uint64_t)r->overlay.numa_node);
 	json_object_object_add(o, "result", json_object_new_string(what_happens(r)));
 	json_object_object_add(o, "existing_region",
-			       r->old ? range_json(r->old->range) : NULL);
+			       r->old ? fb_json_range(r->old->range) : NULL);
 	nodes = json_object_new_array();
 	for (size_t i = 0; i < r->overlay.usable_count; i++)
 		json_object_array_add(

@@ -191,22 +191,13 @@ static void say(const struct fb_context *ctx, const struct result *r)
 
 /* ---- for programs -------------------------------------------------------- */
 
-static struct json_object *range_json(struct fb_range range)
-{
-	struct json_object *o = json_object_new_object();
-
-	fb_json_number(o, "start", range.start);
-	fb_json_number(o, "size", range.size);
-	return o;
-}
-
 static void print_json(const struct result *r)
 {
 	struct json_object *o = json_object_new_object();
 
-	json_object_object_add(o, "region", range_json(r->carve.region));
-	json_object_object_add(o, "hot_added", range_json(r->carve.usable));
-	json_object_object_add(o, "bank", range_json(r->carve.bank));
+	json_object_object_add(o, "region", fb_json_range(r->carve.region));
+	json_object_object_add(o, "hot_added", fb_json_range(r->carve.usable));
+	json_object_object_add(o, "bank", fb_json_range(r->carve.bank));
 	fb_json_number(o, "requested_size", r->request.size);
 	fb_json_number(o, "block_size", r->request.block_size);
 	fb_json_number(o, "first_block", r->carve.first_block);
@@ -218,7 +209,7 @@ static void print_json(const struct result *r)
 	json_object_object_add(o, "kaslr_keeps_out",
 			       json_object_new_boolean(!r->kaslr.error));
 	json_object_object_add(o, "existing_region",
-			       r->existing.size ? range_json(r->existing) : NULL);
+			       r->existing.size ? fb_json_range(r->existing) : NULL);
 	fb_json_print(o);
 }
 

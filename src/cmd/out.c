@@ -294,6 +294,15 @@ void fb_json_number(struct json_object *object, const char *key, uint64_t value)
 	json_object_object_add(object, key, json_object_new_uint64(value));
 }
 
+struct json_object *fb_json_range(struct fb_range range)
+{
+	struct json_object *o = json_object_new_object();
+
+	fb_json_number(o, "start", range.start);
+	fb_json_number(o, "size", range.size);
+	return o;
+}
+
 void fb_json_print(struct json_object *object)
 {
 	puts(json_object_to_json_string_ext(object, JSON_C_TO_STRING_PRETTY |
