@@ -82,7 +82,7 @@ INIT_LIBS := $(shell $(PKG_CONFIG) --static --libs json-c inih libxxhash zlib)
 endif
 
 # ---- sources: explicit and sorted, a layer each --------------------------
-BASE := err facts range tree util
+BASE := err facts pool range tree util
 FORMAT := cmdline dtb dtb_overlay erofs erofs_decode header
 MACHINE := clock dtree fwmap holders hook iomem kconfig kexec kexec_method \
 	kexec_tools kmsg kpage lease loop memblk modules mounts namespace plan run \
@@ -118,7 +118,7 @@ build/$(FOREIGN)vmtools/%: tests/vm/tools/%.c Makefile
 UNIT_TESTS := test_carve test_clock test_cmdline test_dtb test_dtree test_erofs test_err \
 	test_header test_hook test_hotplug test_image test_kexec test_kexec_method \
 	test_kexec_tools test_kmsg test_lazy test_lease test_memblk test_mounts \
-	test_plan test_precopy test_range test_region test_replan test_run \
+	test_plan test_pool test_precopy test_range test_region test_replan test_run \
 	test_state test_sys test_timeline test_timeline_view test_tree test_util \
 	test_watch
 test_carve_MODULES := engine/carve machine/iomem machine/sys base/err \
@@ -139,7 +139,7 @@ test_hotplug_MODULES := engine/hotplug machine/memblk machine/plan \
 	base/facts base/range base/util
 test_image_MODULES := engine/image_map engine/image_plan engine/image_read \
 	engine/image_replan engine/image_work engine/image_write format/erofs \
-	format/erofs_decode format/header machine/store base/err base/tree base/util
+	format/erofs_decode format/header machine/store base/err base/pool base/tree base/util
 test_kexec_MODULES := machine/kexec machine/kexec_method machine/kexec_tools \
 	machine/iomem machine/kconfig machine/run machine/sys base/err base/facts \
 	base/range base/util
@@ -152,10 +152,11 @@ test_lazy_MODULES := base/err base/util engine/lazy engine/lazy_fill \
 test_memblk_MODULES := machine/memblk base/err base/facts base/range base/util
 test_mounts_MODULES := machine/mounts machine/sys base/err base/util
 test_plan_MODULES := machine/plan machine/clock base/err base/range base/util
+test_pool_MODULES := base/err base/pool
 test_precopy_MODULES := cmd/precopy engine/image_map engine/image_plan engine/image_read \
 	engine/image_replan engine/image_work engine/image_write engine/state_match \
 	engine/state_path engine/state_scan format/erofs format/erofs_decode \
-	format/header machine/lease machine/store base/err base/tree base/util
+	format/header machine/lease machine/store base/err base/pool base/tree base/util
 test_range_MODULES := base/range
 test_region_MODULES := engine/region format/cmdline format/dtb machine/dtree \
 	machine/iomem base/err \
@@ -163,7 +164,7 @@ test_region_MODULES := engine/region format/cmdline format/dtb machine/dtree \
 test_replan_MODULES = $(test_image_MODULES)
 test_run_MODULES := machine/run base/err
 test_state_MODULES := engine/state_copy engine/state_match engine/state_path \
-	engine/state_restore engine/state_scan base/err base/tree base/util
+	engine/state_restore engine/state_scan base/err base/pool base/tree base/util
 test_sys_MODULES := machine/sys base/err base/util
 test_timeline_MODULES := engine/timeline engine/timeline_file engine/timeline_kernel \
 	engine/timeline_svg engine/timeline_view \

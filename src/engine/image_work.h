@@ -50,7 +50,7 @@ struct fb_image_work {
 };
 
 /* All jobs; 0, the first error, or -ENOMEM. No thread is left behind. */
-int fb_image_work_run(const struct fb_image_work *work, struct fb_err *err);
+int fb_image_work_run(struct fb_image_work *work, struct fb_err *err);
 
 /* Aligned to FB_STORE_BLOCK, at least one block; freed with free(). */
 void *fb_image_buffer(uint64_t size);

@@ -3,16 +3,13 @@
 #include "engine/state.h"
 
 #include <errno.h>
-#include <pthread.h>
-#include <sched.h>
-#include <stdatomic.h>
 #include <string.h>
 #include <sys/stat.h>
 
+#include "base/pool.h"
 #include "base/util.h"
 #include "engine/state_internal.h"
 
-#define THREADS_MAX 64u
 #define PIECE_MAX   (4 * FB_MIB) /* a piece of work: a whole number of huge pages */
 #define BUFFER_SIZE FB_MIB
 
@@ -24,16 +21,9 @@ struct piece {
 struct copy {
 	struct fb_state_scan *scan;
 	struct fb_state_restore *restore;
-	const struct fb_progress *progress;
 	struct piece *pieces; /* owned */
 	size_t count, capacity;
 	uint64_t total;
-	atomic_size_t next;
-	atomic_bool stop;
-	pthread_mutex_t lock; /* for all below */
-	uint64_t done;
-	int rc;
-	struct fb_err *err;
 };
 
 /* ---- what there is to do ----------------------------------------------------- */
@@ -118,93 +108,36 @@ static int copy_piece(struct copy *c, const struct piece *p, char *buffer,
 	return fb_state_fail(err, -rc, "copy", NULL, path ? path : "?");
 }
 
-static int report(struct copy *c, uint64_t bytes, struct fb_err *err)
-{
-	const struct fb_progress *progress = c->progress;
-	int rc = 0;
-
-	pthread_mutex_lock(&c->lock);
-	c->done += bytes;
-	if (progress)
-		rc = progress->report(progress->context, c->done, c->total);
-	pthread_mutex_unlock(&c->lock);
-	return rc ? fb_err_set(err, -rc, "interrupted") : 0;
-}
-
-/* The first failure is the one that is reported. */
-static void fail(struct copy *c, int rc, const struct fb_err *err)
-{
-	pthread_mutex_lock(&c->lock);
-	if (!c->rc) {
-		c->rc = rc;
-		if (c->err)
-			*c->err = *err;
-	}
-	pthread_mutex_unlock(&c->lock);
-	atomic_store(&c->stop, true);
-}
-
-static void *worker(void *context)
+static int run_piece(void *context, size_t piece, void *own, struct fb_err *err)
 {
 	struct copy *c = context;
-	fb_autofree char *buffer = malloc(BUFFER_SIZE);
-	struct fb_err err = FB_ERR_INIT;
-	int rc = buffer ? 0 : fb_err_set(&err, ENOMEM, "out of memory");
 
-	while (!rc && !atomic_load(&c->stop)) {
-		size_t i = atomic_fetch_add(&c->next, 1);
-
-		if (i >= c->count)
-			break;
-		rc = copy_piece(c, &c->pieces[i], buffer, &err);
-		if (!rc)
-			rc = report(c, c->pieces[i].length, &err);
-	}
-	if (rc)
-		fail(c, rc, &err);
-	return NULL;
+	return copy_piece(c, &c->pieces[piece], own, err);
 }
 
-static unsigned int thread_count(unsigned int threads)
+static uint64_t piece_size(void *context, size_t piece)
 {
-	cpu_set_t set;
-
-	if (!threads && !sched_getaffinity(0, sizeof(set), &set))
-		threads = (unsigned int)CPU_COUNT(&set);
-	return threads < THREADS_MAX ? threads : THREADS_MAX;
-}
-
-/* The caller is one of the threads: one that cannot be started is no failure. */
-static void run_threads(struct copy *c, unsigned int want)
-{
-	pthread_t threads[THREADS_MAX];
-	unsigned int n = 0;
-
-	while (n + 1 < want && !pthread_create(&threads[n], NULL, worker, c))
-		n++;
-	worker(c);
-	while (n)
-		pthread_join(threads[--n], NULL);
+	return ((const struct copy *)context)->pieces[piece].length;
 }
 
 int fb_state_copy(struct fb_state_scan *scan, struct fb_state_restore *restore,
 		  unsigned int threads, const struct fb_progress *progress,
 		  struct fb_err *err)
 {
-	struct copy c = {
-		.scan = scan,
-		.restore = restore,
-		.progress = progress,
-		.lock = PTHREAD_MUTEX_INITIALIZER,
-		.err = err,
-	};
+	struct copy c = { .scan = scan, .restore = restore };
 	int rc = add_files(&c);
+	const struct fb_pool pool = {
+		.pieces = c.count,
+		.run = run_piece,
+		.context = &c,
+		.own_bytes = BUFFER_SIZE,
+		.threads = threads,
+		.progress = progress,
+		.size = piece_size,
+		.total = c.total,
+	};
 
-	if (rc)
-		fb_err_set(err, -rc, "out of memory");
-	else
-		run_threads(&c, thread_count(threads));
-	pthread_mutex_destroy(&c.lock);
+	rc = rc ? fb_err_set(err, -rc, "out of memory") : fb_pool_run(&pool, err);
 	free(c.pieces);
-	return rc ? rc : c.rc;
+	return rc;
 }
