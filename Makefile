@@ -88,7 +88,7 @@ MACHINE := clock dtree fwmap holders hook iomem kconfig kexec kexec_method \
 	kexec_tools kmsg kpage lease loop memblk modules mounts namespace plan run \
 	store sys watch
 ENGINE := carve hotplug image_map image_plan image_read image_replan \
-	image_work image_write lazy lazy_fill lazy_gate region state_copy state_match \
+	image_work image_write lazy lazy_fill lazy_gate region state_copy state_late state_match \
 	state_path state_restore state_scan timeline timeline_file timeline_kernel \
 	timeline_svg timeline_view
 CMD := cmd_check cmd_hotadd cmd_hotremove cmd_image cmd_load cmd_overlay cmd_plan \
@@ -163,7 +163,7 @@ test_region_MODULES := engine/region format/cmdline format/dtb machine/dtree \
 	base/facts base/range base/util
 test_replan_MODULES = $(test_image_MODULES)
 test_run_MODULES := machine/run base/err
-test_state_MODULES := engine/state_copy engine/state_match engine/state_path \
+test_state_MODULES := engine/state_copy engine/state_late engine/state_match engine/state_path \
 	engine/state_restore engine/state_scan base/err base/pool base/tree base/util
 test_sys_MODULES := machine/sys base/err base/util
 test_timeline_MODULES := engine/timeline engine/timeline_file engine/timeline_kernel \

@@ -37,6 +37,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <sys/stat.h>
 
 #include "base/err.h"
 #include "base/tree.h"
@@ -173,15 +174,16 @@ int fb_state_create(const struct fb_tree *tree, const char *under,
 		    struct fb_state_restore **restore, struct fb_err *err);
 
 /*
- * The same, but a file for which `late` (one byte an inode) is not 0, has one
- * name and exactly one call of fb_state_fill_open(), is only made by that
- * call, and gets owner, mode and times by fb_state_filled(): both on all cores.
+ * The same, but a file for which `late` (one byte an inode) is not 0 and which
+ * has one name is made later, on all cores: either by the one call of
+ * fb_state_fill_open() for it, and gets owner, mode and times by
+ * fb_state_filled(); or by fb_state_make_late().
  */
 int fb_state_create_late(const struct fb_tree *tree, const char *under,
 			 const uint32_t *roots, size_t count, const uint8_t *late,
 			 struct fb_state_restore **restore, struct fb_err *err);
 
-/* Was this inode made, or will be by fb_state_fill_open()? Pure. */
+/* Was this inode made, or will be late? Pure. */
 bool fb_state_made(const struct fb_state_restore *restore, uint32_t inode);
 
 /*
@@ -198,6 +200,25 @@ int fb_state_fill_open(void *restore, uint32_t inode, struct fb_err *err);
  */
 int fb_state_filled(struct fb_state_restore *restore, uint32_t inode, int fd,
 		    struct fb_err *err);
+
+struct fb_state_take {
+	/*
+	 * A file with its size, owner, mode and times, and no contents: `fd`
+	 * (O_RDWR) is the callee's from here on, also on failure. `st` is what
+	 * fstat said before owner, mode and times were set. From several
+	 * threads at once. -errno ends the work.
+	 */
+	int (*take)(void *context, uint32_t inode, int fd, const struct stat *st,
+		    struct fb_err *err);
+	void *context;
+};
+
+/*
+ * Make all late files that are not filled yet. -errno of openat, ftruncate,
+ * fchown, fsetxattr, fchmod, futimens, and of `take`.
+ */
+int fb_state_make_late(struct fb_state_restore *restore,
+		       const struct fb_state_take *take, struct fb_err *err);
 
 /*
  * Fill all files that were made of `scan->tree`, on all cores (`threads` 0) or

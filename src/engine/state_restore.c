@@ -4,7 +4,6 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <pthread.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <sys/statvfs.h>
@@ -14,65 +13,18 @@
 
 #include "base/util.h"
 #include "engine/state_internal.h"
+#include "engine/state_made.h"
 
-#define NO_NAME UINT32_MAX
-
-/* One name that was made, or a directory that was there and is used. */
-struct made {
-	uint32_t dir;	/* the inode whose entry it is */
-	uint32_t entry; /* index in its entries; NO_NAME: inode 0 itself */
-	uint32_t inode;
-	bool first;   /* not a further name of a hard link */
-	bool inside;  /* a root or below one: its entries are made as well */
-	bool existed; /* an empty directory that was there */
-	bool gone;    /* withheld */
-	bool late;    /* made when it is filled */
-	bool done;    /* and has its metadata */
-};
-
-/* Directories that several threads open files in. */
-#define DOORS 8u
-
-struct door {
-	uint32_t dir;
-	int fd; /* -1: none */
-	unsigned int users;
-};
-
-/* What a directory that existed was like before. */
-struct before {
-	uint32_t inode;
-	struct fb_inode old;
-};
-
-struct fb_state_restore {
-	const struct fb_tree *tree;
-	int root;	 /* descriptor of `under` */
-	char *under;	 /* for messages and to remove it */
-	bool made_under; /* `under` itself was made */
-	bool privileged;
-	struct made *made; /* parents before what they hold */
-	size_t made_count, made_capacity;
-	uint32_t *place; /* by inode: index + 1 of its first name; 0 none */
-	struct before *before;
-	size_t before_count, before_capacity;
-	uint32_t at;	      /* the directory that at_fd is */
-	int at_fd;	      /* -1: none */
-	const uint8_t *late;  /* while the tree is made; may be NULL */
-	mode_t mask;	      /* the umask of the process */
-	pthread_mutex_t lock; /* for the doors */
-	struct door doors[DOORS];
-};
-
-static const char *made_name(const struct fb_state_restore *r, const struct made *m)
+const char *fb_state_made_name(const struct fb_state_restore *r,
+			       const struct fb_state_name *m)
 {
-	if (m->entry == NO_NAME)
+	if (m->entry == FB_STATE_NO_NAME)
 		return "";
 	return r->tree->inodes[m->dir].entries[m->entry].name;
 }
 
-static int fail(const struct fb_state_restore *r, struct fb_err *err, int error,
-		const char *verb, uint32_t dir, const char *name)
+int fb_state_fail_made(const struct fb_state_restore *r, struct fb_err *err, int error,
+		       const char *verb, uint32_t dir, const char *name)
 {
 	fb_autofree char *path = fb_tree_path(r->tree, dir);
 	fb_autofree char *full = fb_asprintf(
@@ -94,7 +46,7 @@ static int enter(struct fb_state_restore *r, uint32_t dir, struct fb_err *err)
 		return fb_err_set(err, ENOMEM, "out of memory");
 	fd = fb_state_beneath(r->root, path, O_RDONLY | O_DIRECTORY | O_NOATIME);
 	if (fd < 0)
-		return fail(r, err, -fd, "open", dir, "");
+		return fb_state_fail_made(r, err, -fd, "open", dir, "");
 	if (r->at_fd >= 0)
 		close(r->at_fd);
 	r->at = dir;
@@ -345,12 +297,12 @@ static int check_roots(struct fb_state_restore *r, const uint32_t *roots, size_t
 
 /* ---- making -------------------------------------------------------------------- */
 
-static struct made *remember(struct fb_state_restore *r, uint32_t dir, uint32_t entry,
-			     uint32_t inode)
+static struct fb_state_name *remember(struct fb_state_restore *r, uint32_t dir,
+				      uint32_t entry, uint32_t inode)
 {
-	struct made *m = &r->made[r->made_count++];
+	struct fb_state_name *m = &r->made[r->made_count++];
 
-	*m = (struct made){ .dir = dir, .entry = entry, .inode = inode };
+	*m = (struct fb_state_name){ .dir = dir, .entry = entry, .inode = inode };
 	m->first = !r->place[inode];
 	if (m->first)
 		r->place[inode] = (uint32_t)r->made_count;
@@ -406,15 +358,15 @@ static int make_new(int dir, const char *name, const struct fb_inode *inode)
 }
 
 static int make_link(struct fb_state_restore *r, int dir, const char *name,
-		     const struct made *first, struct fb_err *err)
+		     const struct fb_state_name *first, struct fb_err *err)
 {
 	fb_autofree char *path = fb_tree_path(r->tree, first->dir);
-	const char *from = made_name(r, first);
+	const char *from = fb_state_made_name(r, first);
 	fb_autoclose int fd =
 		path ? fb_state_beneath(r->root, path, O_PATH | O_DIRECTORY) : -ENOMEM;
 
 	if (fd < 0)
-		return fail(r, err, -fd, "open", first->dir, "");
+		return fb_state_fail_made(r, err, -fd, "open", first->dir, "");
 	return linkat(fd, from, dir, name, 0) ? -errno : 0;
 }
 
@@ -438,19 +390,20 @@ static int make_entry(struct fb_state_restore *r, uint32_t dir, uint32_t entry,
 	if (reserve(r))
 		return fb_err_set(err, ENOMEM, "out of memory");
 	if (!place && is_late(r, e->inode)) {
-		struct made *m = remember(r, dir, entry, e->inode);
+		struct fb_state_name *m = remember(r, dir, entry, e->inode);
 
 		m->inside = m->late = true;
 		return 0;
 	}
 	if (place && directory)
-		return fail(r, err, ELOOP, "make the directory twice:", dir, e->name);
+		return fb_state_fail_made(r, err, ELOOP,
+					  "make the directory twice:", dir, e->name);
 	if (place)
 		rc = make_link(r, fd, e->name, &r->made[place - 1], err);
 	else
 		rc = make_new(fd, e->name, &r->tree->inodes[e->inode]);
 	if (rc) {
-		fail(r, err, -rc, place ? "link" : "make", dir, e->name);
+		fb_state_fail_made(r, err, -rc, place ? "link" : "make", dir, e->name);
 		if (rc == -EXDEV)
 			fb_err_append(err,
 				      ": its other name is on another file system "
@@ -468,7 +421,7 @@ static int make_entry(struct fb_state_restore *r, uint32_t dir, uint32_t entry,
  */
 static int use_existing(struct fb_state_restore *r, uint32_t inode, int fd)
 {
-	struct before *b;
+	struct fb_state_before *b;
 	struct statx stx;
 	int rc;
 
@@ -513,15 +466,15 @@ static int make_step(struct fb_state_restore *r, uint32_t inode, bool last,
 	if (fd == -ENOENT)
 		return make_entry(r, i->parent, i->name, last, err);
 	if (fd < 0)
-		return fail(r, err, -fd, "restore into", inode, "");
+		return fb_state_fail_made(r, err, -fd, "restore into", inode, "");
 	rc = last ? use_existing(r, inode, fd) : 0;
 	close(fd);
 	if (!rc && last)
 		rc = reserve(r);
 	if (rc)
-		return fail(r, err, -rc, "use", inode, "");
+		return fb_state_fail_made(r, err, -rc, "use", inode, "");
 	if (last) {
-		struct made *m = remember(r, i->parent, i->name, inode);
+		struct fb_state_name *m = remember(r, i->parent, i->name, inode);
 
 		m->inside = m->existed = true;
 	}
@@ -538,7 +491,7 @@ static int make_way(struct fb_state_restore *r, uint32_t root, struct fb_err *er
 	if (!root) {
 		if (reserve(r))
 			return fb_err_set(err, ENOMEM, "out of memory");
-		remember(r, 0, NO_NAME, 0)->inside = true;
+		remember(r, 0, FB_STATE_NO_NAME, 0)->inside = true;
 		return 0;
 	}
 	for (uint32_t i = root; i; i = r->tree->inodes[i].parent)
@@ -557,7 +510,7 @@ static int make_way(struct fb_state_restore *r, uint32_t root, struct fb_err *er
 static int make_below(struct fb_state_restore *r, size_t from, struct fb_err *err)
 {
 	for (size_t n = from; n < r->made_count; n++) {
-		struct made m = r->made[n];
+		struct fb_state_name m = r->made[n];
 		const struct fb_inode *d = &r->tree->inodes[m.inode];
 
 		if (!m.inside)
@@ -617,12 +570,8 @@ int fb_state_create_late(const struct fb_tree *tree, const char *under,
 
 	if (!r)
 		return fb_err_set(err, ENOMEM, "out of memory");
-	pthread_mutex_init(&r->lock, NULL);
-	for (size_t i = 0; i < DOORS; i++)
-		r->doors[i].fd = -1;
+	fb_state_doors_open(r);
 	r->late = late;
-	r->mask = umask(0);
-	umask(r->mask);
 	r->tree = tree;
 	r->root = r->at_fd = -1;
 	r->privileged = !geteuid();
@@ -652,102 +601,10 @@ bool fb_state_made(const struct fb_state_restore *restore, uint32_t inode)
 	return inode < restore->tree->inode_count && restore->place[inode];
 }
 
-static int open_dir(const struct fb_state_restore *r, uint32_t dir)
-{
-	fb_autofree char *path = fb_tree_path(r->tree, dir);
-
-	return path ? fb_state_beneath(r->root, path, O_PATH | O_DIRECTORY) : -ENOMEM;
-}
-
-/* The door of a directory, or a free one, or NULL. With the lock held. */
-static struct door *find_door(struct fb_state_restore *r, uint32_t dir)
-{
-	struct door *unused = NULL;
-
-	for (size_t i = 0; i < DOORS; i++) {
-		struct door *d = &r->doors[i];
-
-		if (d->fd >= 0 && d->dir == dir)
-			return d;
-		if (!d->users)
-			unused = d;
-	}
-	return unused;
-}
-
-/* A descriptor of a directory, for leave(). From several threads at once. */
-static int visit(struct fb_state_restore *r, uint32_t dir, struct door **door)
-{
-	int fd;
-
-	pthread_mutex_lock(&r->lock);
-	*door = find_door(r, dir);
-	if (*door && (*door)->fd >= 0 && (*door)->dir != dir) {
-		close((*door)->fd);
-		(*door)->fd = -1;
-	}
-	fd = *door && (*door)->fd >= 0 ? (*door)->fd : open_dir(r, dir);
-	if (*door && fd >= 0) {
-		(*door)->dir = dir;
-		(*door)->fd = fd;
-		(*door)->users++;
-	}
-	pthread_mutex_unlock(&r->lock);
-	return fd;
-}
-
-static void leave(struct fb_state_restore *r, struct door *door, int fd)
-{
-	if (!door) {
-		close(fd);
-		return;
-	}
-	pthread_mutex_lock(&r->lock);
-	door->users--;
-	pthread_mutex_unlock(&r->lock);
-}
-
-/* As far as its mode does not depend on the owner. */
-static mode_t first_mode(const struct fb_inode *inode)
-{
-	return inode->mode & 0777;
-}
-
-static int open_in(const struct fb_state_restore *r, const struct made *m, int dir)
-{
-	const struct fb_inode *inode = &r->tree->inodes[m->inode];
-	int flags = O_RDWR | O_NOFOLLOW | O_CLOEXEC;
-	fb_autoclose int fd =
-		openat(dir, made_name(r, m), flags | (m->late ? O_CREAT | O_EXCL : 0),
-		       first_mode(inode));
-
-	if (fd < 0 || (m->late && ftruncate(fd, (off_t)inode->size)))
-		return -errno;
-	return fb_steal_fd(&fd);
-}
-
-int fb_state_fill_open(void *context, uint32_t inode, struct fb_err *err)
-{
-	struct fb_state_restore *r = context;
-	const struct made *m;
-	struct door *door;
-	int dir, fd;
-
-	if (!fb_state_made(r, inode) || !S_ISREG(r->tree->inodes[inode].mode))
-		return fb_err_set(err, ENOENT, "not a file that is restored");
-	m = &r->made[r->place[inode] - 1];
-	dir = visit(r, m->dir, &door);
-	if (dir < 0)
-		return fail(r, err, -dir, "open", m->dir, "");
-	fd = open_in(r, m, dir);
-	leave(r, door, dir);
-	return fd < 0 ? fail(r, err, -fd, "write", m->dir, made_name(r, m)) : fd;
-}
-
 int fb_state_withhold(struct fb_state_restore *r, uint32_t inode, struct fb_err *err)
 {
 	for (size_t n = 0; n < r->made_count; n++) {
-		struct made *m = &r->made[n];
+		struct fb_state_name *m = &r->made[n];
 		int dir;
 
 		if (m->inode != inode || m->gone)
@@ -755,8 +612,10 @@ int fb_state_withhold(struct fb_state_restore *r, uint32_t inode, struct fb_err 
 		dir = enter(r, m->dir, err);
 		if (dir < 0)
 			return dir;
-		if (unlinkat(dir, made_name(r, m), 0) && !(m->late && errno == ENOENT))
-			return fail(r, err, errno, "remove", m->dir, made_name(r, m));
+		if (unlinkat(dir, fb_state_made_name(r, m), 0) &&
+		    !(m->late && errno == ENOENT))
+			return fb_state_fail_made(r, err, errno, "remove", m->dir,
+						  fb_state_made_name(r, m));
 		m->gone = true;
 	}
 	return 0;
@@ -765,7 +624,7 @@ int fb_state_withhold(struct fb_state_restore *r, uint32_t inode, struct fb_err 
 /* ---- metadata
  * ------------------------------------------------------------------------ */
 
-static bool may_set(const struct fb_state_restore *r, const char *xattr)
+bool fb_state_may_set(const struct fb_state_restore *r, const char *xattr)
 {
 	return r->privileged ||
 	       (strncmp(xattr, "trusted.", 8) && strncmp(xattr, "security.", 9));
@@ -779,7 +638,7 @@ static int set_xattrs(const struct fb_state_restore *r, int dir, const char *nam
 	for (size_t i = 0; i < inode->xattr_count; i++) {
 		const struct fb_xattr *x = &inode->xattrs[i];
 
-		if (may_set(r, x->name) &&
+		if (fb_state_may_set(r, x->name) &&
 		    lsetxattr(path, x->name, x->value ? x->value : "", x->size, 0))
 			return -errno;
 	}
@@ -810,46 +669,6 @@ static int set_metadata(const struct fb_state_restore *r, int dir, const char *n
 	return 0;
 }
 
-static int set_metadata_of(const struct fb_state_restore *r, int fd,
-			   const struct fb_inode *inode)
-{
-	const struct timespec times[2] = {
-		{ .tv_nsec = UTIME_OMIT },
-		{ .tv_sec = inode->mtime_sec, .tv_nsec = inode->mtime_nsec },
-	};
-	bool has_mode = !inode->xattr_count &&
-			(inode->mode & 07777) == (first_mode(inode) & ~r->mask);
-
-	if (r->privileged && fchown(fd, inode->uid, inode->gid))
-		return -errno;
-	for (size_t i = 0; i < inode->xattr_count; i++) {
-		const struct fb_xattr *x = &inode->xattrs[i];
-
-		if (may_set(r, x->name) &&
-		    fsetxattr(fd, x->name, x->value ? x->value : "", x->size, 0))
-			return -errno;
-	}
-	if (!has_mode && fchmod(fd, inode->mode & 07777))
-		return -errno;
-	return futimens(fd, times) ? -errno : 0;
-}
-
-int fb_state_filled(struct fb_state_restore *r, uint32_t inode, int fd,
-		    struct fb_err *err)
-{
-	struct made *m = &r->made[r->place[inode] - 1];
-	int rc;
-
-	if (!m->late)
-		return 0;
-	rc = set_metadata_of(r, fd, &r->tree->inodes[inode]);
-	if (rc)
-		return fail(r, err, -rc, "set the metadata of", m->dir,
-			    made_name(r, m));
-	m->done = true;
-	return 0;
-}
-
 static bool has_xattr(const struct fb_inode *inode, const char *name)
 {
 	for (size_t i = 0; i < inode->xattr_count; i++)
@@ -866,7 +685,7 @@ static int drop_xattrs(const struct fb_state_restore *r, int fd,
 		const char *name = from->xattrs[i].name;
 
 		/* A label is the policy's, not the state's. */
-		if (has_xattr(to, name) || !may_set(r, name) ||
+		if (has_xattr(to, name) || !fb_state_may_set(r, name) ||
 		    !strncmp(name, "security.", 9))
 			continue;
 		if (fremovexattr(fd, name) && errno != ENODATA)
@@ -884,13 +703,13 @@ static const struct fb_inode *find_before(const struct fb_state_restore *r,
 	return NULL;
 }
 
-static int finish_one(struct fb_state_restore *r, const struct made *m,
+static int finish_one(struct fb_state_restore *r, const struct fb_state_name *m,
 		      struct fb_err *err)
 {
 	const struct fb_inode *inode = &r->tree->inodes[m->inode];
 	int dir, rc = 0;
 
-	if (!m->first || m->gone || m->done || m->entry == NO_NAME)
+	if (!m->first || m->gone || m->done || m->entry == FB_STATE_NO_NAME)
 		return 0;
 	if (m->existed) {
 		/* Through itself: it may be a mount point. */
@@ -904,11 +723,11 @@ static int finish_one(struct fb_state_restore *r, const struct made *m,
 		dir = enter(r, m->dir, err);
 		if (dir < 0)
 			return dir;
-		rc = set_metadata(r, dir, made_name(r, m), inode);
+		rc = set_metadata(r, dir, fb_state_made_name(r, m), inode);
 	}
 	if (rc)
-		return fail(r, err, -rc, "set the metadata of", m->dir,
-			    made_name(r, m));
+		return fb_state_fail_made(r, err, -rc, "set the metadata of", m->dir,
+					  fb_state_made_name(r, m));
 	return 0;
 }
 
@@ -925,7 +744,7 @@ static int flush(struct fb_state_restore *r, struct fb_err *err)
 	if (strcmp(r->under, "/"))
 		return 0;
 	for (size_t n = 0; n < r->made_count; n++) {
-		const struct made *m = &r->made[n];
+		const struct fb_state_name *m = &r->made[n];
 		bool root = m->inside && !m->gone && !is_inside(r, m->dir);
 		int dir = -1;
 
@@ -937,7 +756,8 @@ static int flush(struct fb_state_restore *r, struct fb_err *err)
 		if (dir < 0)
 			return dir;
 		if (syncfs(dir))
-			return fail(r, err, errno, "flush", m->dir, made_name(r, m));
+			return fb_state_fail_made(r, err, errno, "flush", m->dir,
+						  fb_state_made_name(r, m));
 	}
 	return 0;
 }
@@ -964,7 +784,7 @@ int fb_state_finish(struct fb_state_restore *r, const struct fb_progress *progre
 /* ---- undo
  * --------------------------------------------------------------------------------- */
 
-static int undo_existing(struct fb_state_restore *r, const struct made *m)
+static int undo_existing(struct fb_state_restore *r, const struct fb_state_name *m)
 {
 	const struct fb_inode *old = find_before(r, m->inode);
 	int dir = enter(r, m->inode, NULL), rc;
@@ -975,18 +795,19 @@ static int undo_existing(struct fb_state_restore *r, const struct made *m)
 	return rc ? rc : set_metadata(r, dir, "", old);
 }
 
-static int undo_one(struct fb_state_restore *r, const struct made *m)
+static int undo_one(struct fb_state_restore *r, const struct fb_state_name *m)
 {
 	int dir, flags = S_ISDIR(r->tree->inodes[m->inode].mode) ? AT_REMOVEDIR : 0;
 
-	if (m->gone || m->entry == NO_NAME)
+	if (m->gone || m->entry == FB_STATE_NO_NAME)
 		return 0;
 	if (m->existed)
 		return undo_existing(r, m);
 	dir = enter(r, m->dir, NULL);
 	if (dir < 0)
 		return dir;
-	if (unlinkat(dir, made_name(r, m), flags) && !(m->late && errno == ENOENT))
+	if (unlinkat(dir, fb_state_made_name(r, m), flags) &&
+	    !(m->late && errno == ENOENT))
 		return -errno;
 	return 0;
 }
@@ -996,13 +817,14 @@ int fb_state_undo(struct fb_state_restore *r, struct fb_err *err)
 	int first = 0;
 
 	while (r->made_count) {
-		const struct made *m = &r->made[r->made_count - 1];
+		const struct fb_state_name *m = &r->made[r->made_count - 1];
 		int rc = undo_one(r, m);
 
 		if (rc && !first) {
 			struct fb_err undo = FB_ERR_INIT;
 
-			first = fail(r, &undo, -rc, "undo", m->dir, made_name(r, m));
+			first = fb_state_fail_made(r, &undo, -rc, "undo", m->dir,
+						   fb_state_made_name(r, m));
 			fb_err_append(err, "%s%s", err && err->error ? "; " : "",
 				      undo.text);
 		}
@@ -1027,10 +849,7 @@ void fb_state_restore_free(struct fb_state_restore *r)
 		close(r->at_fd);
 	if (r->root >= 0)
 		close(r->root);
-	for (size_t i = 0; i < DOORS; i++)
-		if (r->doors[i].fd >= 0)
-			close(r->doors[i].fd);
-	pthread_mutex_destroy(&r->lock);
+	fb_state_doors_close(r);
 	free(r->before);
 	free(r->made);
 	free(r->place);

@@ -11,6 +11,7 @@
 #include <fcntl.h>
 #include <ftw.h>
 #include <limits.h>
+#include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -517,6 +518,94 @@ static void test_restore_late(void **state)
 	fb_state_scan_free(&scan);
 }
 
+/* What take_one() was given. */
+struct taken {
+	const struct fb_tree *tree;
+	atomic_uint count;
+	uint32_t refuse;
+};
+
+static int take_one(void *context, uint32_t inode, int fd, const struct stat *st,
+		    struct fb_err *err)
+{
+	struct taken *t = context;
+	const struct fb_inode *in = &t->tree->inodes[inode];
+	struct stat now;
+
+	assert_int_equal(fstat(fd, &now), 0);
+	assert_int_equal(now.st_ino, st->st_ino);
+	assert_int_equal(now.st_dev, st->st_dev);
+	assert_int_equal(now.st_size, in->size);
+	assert_int_equal(now.st_blocks, 0);
+	assert_int_equal(now.st_mode, in->mode);
+	assert_int_equal(now.st_uid, in->uid);
+	assert_int_equal(now.st_gid, in->gid);
+	assert_int_equal(now.st_mtim.tv_sec, in->mtime_sec);
+	assert_int_equal(now.st_mtim.tv_nsec, in->mtime_nsec);
+	assert_int_equal(fcntl(fd, F_GETFL) & O_ACCMODE, O_RDWR);
+	close(fd);
+	atomic_fetch_add(&t->count, 1);
+	return inode == t->refuse ? fb_err_set(err, EDOM, "refused") : 0;
+}
+
+/* Made all together: whole but for the contents when it is given away. */
+static void test_make_late(void **state)
+{
+	struct fb_state_scan scan = FB_STATE_SCAN_INIT;
+	struct fb_state_restore *restore = NULL;
+	fb_autofree uint8_t *late = NULL;
+	struct fb_err err = FB_ERR_INIT;
+	struct taken taken = { .refuse = FB_INODE_NONE };
+	const struct fb_state_take take = { take_one, &taken };
+	uint32_t wanted = 0, filled, refused = FB_INODE_NONE;
+
+	(void)state;
+	make_nasty();
+	make_privileged();
+	put("s/filled", "before");
+	assert_int_equal(scan_one(at("s"), NULL, 0, &scan, &err), 0);
+	taken.tree = &scan.tree;
+	filled = fb_tree_lookup(&scan.tree, at("s/filled"));
+	late = calloc(scan.tree.inode_count, 1);
+	for (uint32_t i = 0; i < scan.tree.inode_count; i++) {
+		const struct fb_inode *in = &scan.tree.inodes[i];
+
+		late[i] = S_ISREG(in->mode);
+		if (!late[i] || in->nlink > 1)
+			continue;
+		wanted++;
+		refused = i == filled ? refused : i;
+	}
+	for (int round = 0; round < 3; round++) {
+		int fd;
+
+		assert_int_equal(fb_state_create_late(&scan.tree, at("out"),
+						      &scan.tree.states[0].inode, 1,
+						      late, &restore, &err),
+				 0);
+		fd = fb_state_fill_open(restore, filled, &err);
+		assert_int_equal(pwrite(fd, "before", 6, 0), 6);
+		assert_int_equal(fb_state_filled(restore, filled, fd, &err), 0);
+		close(fd);
+		taken.refuse = round ? FB_INODE_NONE : refused;
+		atomic_store(&taken.count, 0);
+		assert_int_equal(fb_state_make_late(restore, &take, &err),
+				 round ? 0 : -EDOM);
+		if (round) {
+			assert_int_equal(atomic_load(&taken.count), wanted - 1);
+			assert_int_equal(fb_state_make_late(restore, &take, &err), 0);
+			assert_int_equal(atomic_load(&taken.count), wanted - 1);
+		}
+		if (round == 2)
+			assert_int_equal(fb_state_finish(restore, NULL, &err), 0);
+		else
+			assert_int_equal(fb_state_undo(restore, &err), 0);
+		fb_state_restore_free(restore);
+		assert_int_equal(exists("out"), round == 2);
+	}
+	fb_state_scan_free(&scan);
+}
+
 /* It was never opened: it is damaged. */
 static void test_restore_late_withheld(void **state)
 {
@@ -761,6 +850,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_restore_elsewhere, setup,
 						teardown),
 		cmocka_unit_test_setup_teardown(test_restore_late, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_make_late, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_restore_late_withheld, setup,
 						teardown),
 		cmocka_unit_test_setup_teardown(test_copy, setup, teardown),
