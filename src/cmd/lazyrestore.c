@@ -28,13 +28,15 @@ struct filler {
 	const struct fb_restore *job;
 	struct fb_lazy *lazy;
 	struct fb_state_restore *restore; /* NULL: one that goes on */
-	uint8_t *how;			  /* by inode: enum how */
+	/*
+	 * By inode: its turn to be filled when the tree stands, from 1; 0: it is
+	 * filled before, or has no data.
+	 */
+	uint32_t *place;
 	struct fb_lazystatus status;
 	int log;
 	uint64_t started_usec, written_usec;
 };
-
-enum how { HOW_NOT, HOW_NOW, HOW_LATER };
 
 /* What it says to the command, once. */
 struct message {
@@ -61,8 +63,16 @@ static char *shown_path(const struct fb_tree *tree, uint32_t inode)
 
 struct candidate {
 	uint32_t inode;
+	uint32_t runs; /* of its data */
 	int priority;
-	uint64_t block, bytes;
+	size_t order; /* by where its data begins in the image */
+	uint64_t bytes;
+};
+
+struct candidates {
+	struct candidate *list; /* owned */
+	size_t count;
+	size_t later; /* the first so many are filled when the tree stands */
 };
 
 static int priority_of(const struct filler *f, const struct fb_tree_state *state)
@@ -72,18 +82,6 @@ static int priority_of(const struct filler *f, const struct fb_tree_state *state
 	for (size_t i = 0; i < c->state_count; i++)
 		if (!strcmp(c->states[i].path, state->path))
 			return c->states[i].priority;
-	return 0;
-}
-
-/* The priority of the state that an inode lies in. */
-static int priority_at(const struct filler *f, uint32_t inode)
-{
-	const struct fb_tree *tree = tree_of(f);
-
-	for (uint32_t i = inode; i; i = tree->inodes[i].parent)
-		for (size_t s = 0; s < tree->state_count; s++)
-			if (tree->states[s].inode == i)
-				return priority_of(f, &tree->states[s]);
 	return 0;
 }
 
@@ -109,66 +107,151 @@ static int sooner_first(const void *a, const void *b)
 
 	if (x->priority != y->priority)
 		return x->priority < y->priority ? 1 : -1;
-	return x->block < y->block ? -1 : x->block > y->block;
+	return x->order < y->order ? -1 : x->order > y->order;
 }
 
-static struct candidate *find_candidates(const struct filler *f, size_t *count)
+/* Of a million files in the right order none need be moved. */
+static void sort(struct candidate *list, size_t count)
 {
-	const struct fb_tree *tree = tree_of(f);
-	struct candidate *list = calloc(tree->inode_count + 1, sizeof(*list));
+	for (size_t i = 1; i < count; i++)
+		if (sooner_first(&list[i - 1], &list[i]) > 0) {
+			qsort(list, count, sizeof(*list), sooner_first);
+			return;
+		}
+}
 
-	*count = 0;
-	for (uint32_t i = 0; list && i < tree->inode_count; i++) {
+/*
+ * By inode: which of the chosen states it lies in, as an index of job->states
+ * plus 1; 0: in none. A directory's number is higher than its parent's.
+ */
+static uint32_t *find_states(const struct fb_restore *job)
+{
+	const struct fb_tree *tree = &job->image->tree;
+	uint32_t *states = calloc(tree->inode_count + 1, sizeof(*states));
+
+	for (size_t i = 0; states && i < job->count; i++)
+		states[job->inodes[i]] = (uint32_t)i + 1;
+	for (size_t i = 0; states && i < tree->inode_count; i++) {
 		const struct fb_inode *in = &tree->inodes[i];
 
-		if (S_ISREG(in->mode) && in->extent_count &&
-		    fb_state_made(f->restore, i))
-			list[(*count)++] = (struct candidate){
-				.inode = i,
-				.priority = priority_at(f, i),
-				.block = in->extents[0].block,
-				.bytes = data_bytes(in),
-			};
+		for (size_t e = 0; states[i] && e < in->entry_count; e++)
+			if (!states[in->entries[e].inode])
+				states[in->entries[e].inode] = states[i];
 	}
-	return list;
+	return states;
+}
+
+/* In the order of their data, which is that of the image's runs. */
+static int find_candidates(const struct filler *f, struct candidates *c)
+{
+	const struct fb_image *image = f->job->image;
+	fb_autofree uint32_t *states = find_states(f->job);
+	fb_autofree uint32_t *at = calloc(image->tree.inode_count + 1, sizeof(*at));
+
+	c->list = calloc(image->run_count + 1, sizeof(*c->list));
+	if (!states || !at || !c->list)
+		return -ENOMEM;
+	for (size_t i = 0; i < image->run_count; i++) {
+		uint32_t inode = image->runs[i].inode;
+
+		if (!states[inode])
+			continue;
+		if (!at[inode]) {
+			size_t state = f->job->states[states[inode] - 1];
+
+			c->list[c->count] = (struct candidate){
+				.inode = inode,
+				.priority = priority_of(f, &image->tree.states[state]),
+				.order = c->count,
+				.bytes = data_bytes(&image->tree.inodes[inode]),
+			};
+			at[inode] = (uint32_t)++c->count;
+		}
+		c->list[at[inode] - 1].runs++;
+	}
+	return 0;
+}
+
+/* The largest ones wait, as many as there can be; the others are filled now. */
+static int choose(struct filler *f, struct candidates *c, size_t capacity)
+{
+	if (find_candidates(f, c))
+		return -ENOMEM;
+	c->later = c->count < capacity ? c->count : capacity;
+	if (c->later < c->count)
+		qsort(c->list, c->count, sizeof(*c->list), larger_first);
+	sort(c->list, c->later);
+	for (size_t i = 0; i < c->later; i++)
+		f->place[c->list[i].inode] = (uint32_t)i + 1;
+	return 0;
+}
+
+/*
+ * Which files are made on all cores: those with one name, unless they are
+ * filled before and have more than one piece to fill.
+ */
+static uint8_t *find_late(const struct filler *f, const struct candidates *c)
+{
+	const struct fb_tree *tree = tree_of(f);
+	uint8_t *late = calloc(tree->inode_count + 1, 1);
+
+	for (size_t i = 0; late && i < tree->inode_count; i++)
+		late[i] = S_ISREG(tree->inodes[i].mode) && tree->inodes[i].nlink == 1;
+	for (size_t i = c->later; late && i < c->count; i++)
+		late[c->list[i].inode] &= c->list[i].runs == 1;
+	return late;
 }
 
 /* ---- holding back
  * --------------------------------------------------------------------- */
 
-static int hold(struct filler *f, int fd, uint32_t inode, struct fb_err *err)
+static int hold(struct filler *f, int fd, uint32_t inode, const struct stat *st,
+		struct fb_err *err)
 {
 	struct fb_lazy_file file = {
 		.fd = fd,
+		.dev = st->st_dev,
+		.ino = st->st_ino,
 		.bytes = data_bytes(&tree_of(f)->inodes[inode]),
 		.mark = { .inode = inode },
 	};
 
 	memcpy(file.mark.image, f->status.image, sizeof(file.mark.image));
-	return fb_lazy_add(f->lazy, &file, err);
+	return fb_lazy_add(f->lazy, f->place[inode] - 1, &file, err);
 }
 
-/* The largest ones wait, as many as there can be; the others are filled now. */
-static int hold_largest(struct filler *f, size_t capacity, struct fb_err *err)
+static int take(void *context, uint32_t inode, int fd, const struct stat *st,
+		struct fb_err *err)
 {
-	size_t count = 0;
-	fb_autofree struct candidate *list = find_candidates(f, &count);
-	size_t later = count < capacity ? count : capacity;
+	struct filler *f = context;
 
-	if (!list)
-		return fb_err_set(err, ENOMEM, "out of memory");
-	if (later < count)
-		qsort(list, count, sizeof(*list), larger_first);
-	qsort(list, later, sizeof(*list), sooner_first);
-	for (size_t i = 0; i < count; i++) {
-		int fd;
+	if (f->place[inode])
+		return hold(f, fd, inode, st, err);
+	/* It has no data. */
+	close(fd);
+	return 0;
+}
 
-		f->how[list[i].inode] = i < later ? HOW_LATER : HOW_NOW;
-		if (i >= later)
+/* Those with several names were made with the tree. */
+static int hold_linked(struct filler *f, const struct candidates *c, struct fb_err *err)
+{
+	for (size_t i = 0; i < c->later; i++) {
+		uint32_t inode = c->list[i].inode;
+		struct stat st;
+		int fd, rc;
+
+		if (tree_of(f)->inodes[inode].nlink == 1)
 			continue;
-		fd = fb_state_fill_open(f->restore, list[i].inode, err);
-		if (fd < 0 || hold(f, fd, list[i].inode, err))
-			return -err->error;
+		fd = fb_state_fill_open(f->restore, inode, err);
+		if (fd < 0)
+			return fd;
+		if (fstat(fd, &st)) {
+			close(fd);
+			return fb_err_sys(err, errno, "fstat");
+		}
+		rc = hold(f, fd, inode, &st, err);
+		if (rc)
+			return rc;
 	}
 	return 0;
 }
@@ -178,12 +261,19 @@ static int hold_largest(struct filler *f, size_t capacity, struct fb_err *err)
 
 static bool now_wanted(void *context, uint32_t inode)
 {
-	return ((const struct filler *)context)->how[inode] == HOW_NOW;
+	const struct filler *f = context;
+
+	return !f->place[inode] && fb_state_made(f->restore, inode);
 }
 
 static int now_open(void *context, uint32_t inode, struct fb_err *err)
 {
 	return fb_state_fill_open(((struct filler *)context)->restore, inode, err);
+}
+
+static int now_filled(void *context, uint32_t inode, int fd, struct fb_err *err)
+{
+	return fb_state_filled(((struct filler *)context)->restore, inode, fd, err);
 }
 
 static void note_damaged(struct filler *f, uint32_t inode)
@@ -212,6 +302,7 @@ static int fill_now(struct filler *f, struct fb_err *err)
 		.wanted = now_wanted,
 		.open = now_open,
 		.damaged = now_damaged,
+		.filled = now_filled,
 		.context = f,
 	};
 
@@ -239,37 +330,57 @@ static int check_possible(const struct filler *f, uint32_t inode, struct fb_err 
 	return fb_err_set(err, ENOMEM, "out of memory");
 }
 
-static int stand(struct filler *f, size_t capacity, struct fb_err *err)
+static int stand(struct filler *f, const struct candidates *c, struct fb_err *err)
 {
-	int rc = hold_largest(f, capacity, err);
+	const struct fb_state_take all = { take, f };
+	int rc = c->later < c->count ? fill_now(f, err) : 0;
 
 	if (!rc)
-		rc = fb_lazy_guard(f->lazy, err);
+		rc = fb_state_make_late(f->restore, &all, err);
 	if (!rc)
-		rc = fill_now(f, err);
+		rc = hold_linked(f, c, err);
+	if (!rc)
+		rc = fb_lazy_guard(f->lazy, err);
 	if (!rc)
 		rc = fb_state_finish(f->restore, NULL, err);
 	return rc ? rc : fb_interrupted(err);
 }
 
+static int make_chosen(struct filler *f, const struct candidates *c, struct fb_err *err)
+{
+	const struct fb_restore *job = f->job;
+	fb_autofree uint8_t *late = find_late(f, c);
+	int rc = late ? fb_lazy_new(c->later, &f->lazy, err)
+		      : fb_err_set(err, ENOMEM, "out of memory");
+
+	if (!rc)
+		rc = fb_state_create_late(tree_of(f), "/", job->inodes, job->count,
+					  late, &f->restore, err);
+	if (rc)
+		return rc;
+	rc = stand(f, c, err);
+	if (rc) {
+		fb_lazy_free(fb_steal_ptr(f->lazy));
+		fb_state_undo(f->restore, err);
+	}
+	return rc;
+}
+
 static int make_tree(struct filler *f, size_t capacity, struct fb_err *err)
 {
 	const struct fb_restore *job = f->job;
+	struct candidates c = { NULL, 0, 0 };
 	int rc = 0;
 
 	for (size_t i = 0; i < job->count && !rc; i++)
 		rc = check_possible(f, job->inodes[i], err);
-	if (!rc)
-		rc = fb_state_create(tree_of(f), "/", job->inodes, job->count,
-				     &f->restore, err);
 	if (rc)
 		return rc;
-	rc = stand(f, capacity, err);
-	if (rc) {
-		fb_lazy_free(f->lazy);
-		f->lazy = NULL;
-		fb_state_undo(f->restore, err);
-	}
+	if (choose(f, &c, capacity))
+		rc = fb_err_set(err, ENOMEM, "out of memory");
+	else
+		rc = make_chosen(f, &c, err);
+	free(c.list);
 	return rc;
 }
 
@@ -291,31 +402,47 @@ static bool was_changed(const struct fb_inode *in, const struct stat *st)
 	return (uint64_t)st->st_size != in->size || (st->st_blocks && !is_same(in, st));
 }
 
+/* Files that are not filled, by a process before this one. */
+struct pending {
+	struct filler *f;
+	struct pending_file {
+		int fd;
+		uint32_t inode;
+		struct stat st;
+	} * list; /* owned */
+	size_t count, capacity;
+};
+
 static int found(void *context, const char *path, uint32_t inode, struct fb_err *err)
 {
-	struct filler *f = context;
+	struct pending *p = context;
+	struct filler *f = p->f;
 	const struct fb_tree *tree = tree_of(f);
+	struct pending_file *file;
 	fb_autofree char *text = NULL;
-	struct stat st;
-	int fd;
 
-	/* A further name of one that is held already. */
+	/* A further name of one that was found already. */
 	if (inode >= tree->inode_count || !S_ISREG(tree->inodes[inode].mode) ||
-	    f->how[inode] == HOW_LATER)
+	    f->place[inode])
 		return 0;
-	fd = open(path, O_RDWR | O_NOFOLLOW | O_CLOEXEC | O_NOATIME);
-	if (fd < 0 || fstat(fd, &st))
+	if (fb_array_grow(&p->list, &p->capacity, p->count + 1, sizeof(*p->list)))
+		return fb_err_set(err, ENOMEM, "out of memory");
+	file = &p->list[p->count];
+	file->inode = inode;
+	file->fd = open(path, O_RDWR | O_NOFOLLOW | O_CLOEXEC | O_NOATIME);
+	if (file->fd < 0 || fstat(file->fd, &file->st))
 		return fb_err_sys(err, errno, "'%s'", path);
-	f->how[inode] = HOW_LATER;
-	if (!was_changed(&tree->inodes[inode], &st))
-		return hold(f, fd, inode, err);
+	if (!was_changed(&tree->inodes[inode], &file->st)) {
+		f->place[inode] = (uint32_t)++p->count;
+		return 0;
+	}
 	text = shown_path(tree, inode);
 	fprintf(stderr,
 		"fastboot: '%s' was changed while nothing could fill it: it "
 		"stays as it is\n",
 		text ? text : "?");
-	fremovexattr(fd, FB_LAZY_MARK);
-	close(fd);
+	fremovexattr(file->fd, FB_LAZY_MARK);
+	close(file->fd);
 	return 0;
 }
 
@@ -341,29 +468,45 @@ static char *top_of(const char *state)
 	return path;
 }
 
-static int go_on(struct filler *f, struct fb_err *err)
+static int find_pending(struct pending *p, struct fb_err *err)
 {
+	const struct filler *f = p->f;
 	const struct fb_restore *job = f->job;
-	struct fb_lazy_progress progress;
 	int rc = 0;
 
 	for (size_t i = 0; i < job->count && !rc; i++) {
 		fb_autofree char *top = top_of(tree_of(f)->states[job->states[i]].path);
 
-		rc = top ? fb_lazy_find(top, f->status.image, found, f, err) : -ENOMEM;
+		rc = top ? fb_lazy_find(top, f->status.image, found, p, err) : -ENOMEM;
 	}
+	return rc;
+}
+
+static int hold_pending(struct pending *p, struct fb_err *err)
+{
+	struct filler *f = p->f;
+	int rc = fb_lazy_new(p->count, &f->lazy, err);
+
+	for (size_t i = 0; i < p->count && !rc; i++)
+		rc = hold(f, p->list[i].fd, p->list[i].inode, &p->list[i].st, err);
+	return rc ? rc : fb_lazy_guard(f->lazy, err);
+}
+
+static int go_on(struct filler *f, struct fb_err *err)
+{
+	struct pending p = { .f = f };
+	int rc = find_pending(&p, err);
+
 	if (!rc)
-		rc = fb_lazy_guard(f->lazy, err);
-	if (rc)
-		return rc;
-	fb_lazy_progress(f->lazy, &progress);
-	if (!progress.files) {
+		rc = hold_pending(&p, err);
+	free(p.list);
+	if (!rc && !p.count) {
 		f->status.consume = false;
 		fprintf(stderr,
 			"fastboot: warning: no file is left that is not filled; "
 			"the image is not marked as used\n");
 	}
-	return 0;
+	return rc;
 }
 
 /* ---- the background
@@ -552,12 +695,11 @@ static int prepare(struct filler *f, bool *resumed, struct fb_err *err)
 		   !memcmp(last.image, f->status.image, sizeof(last.image));
 	fb_lazystatus_free(&last);
 	capacity = fb_lazy_capacity();
-	f->how = calloc(tree_of(f)->inode_count, 1);
+	f->place = calloc(tree_of(f)->inode_count, sizeof(*f->place));
 	f->log = open("/dev/kmsg", O_WRONLY | O_CLOEXEC);
-	rc = f->how ? fb_lazy_new(capacity, &f->lazy, err)
-		    : fb_err_set(err, ENOMEM, "out of memory");
-	if (!rc)
-		rc = *resumed ? go_on(f, err) : make_tree(f, capacity, err);
+	if (!f->place)
+		return fb_err_set(err, ENOMEM, "out of memory");
+	rc = *resumed ? go_on(f, err) : make_tree(f, capacity, err);
 	if (rc)
 		return rc;
 	fb_lazy_progress(f->lazy, &progress);

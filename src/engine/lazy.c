@@ -97,7 +97,12 @@ int fb_lazy_possible(int dir, const char *shown, struct fb_err *err)
 					    : "this kernel has no fanotify with access "
 					      "permissions "
 					      "(CONFIG_FANOTIFY_ACCESS_PERMISSIONS)");
-	if (fanotify_mark(group, FAN_MARK_ADD, FAN_OPEN_PERM, dir, NULL))
+	/*
+	 * Takes away a mark that is not there: ENOENT. One that was made would
+	 * hold up the end of the group for some 10 ms (fsnotify_destroy_group()).
+	 */
+	if (fanotify_mark(group, FAN_MARK_REMOVE, FAN_OPEN_PERM, dir, NULL) &&
+	    errno != ENOENT)
 		return missing(err,
 			       "this kernel has no fanotify with access permissions "
 			       "(CONFIG_FANOTIFY_ACCESS_PERMISSIONS)");
@@ -106,34 +111,81 @@ int fb_lazy_possible(int dir, const char *shown, struct fb_err *err)
 
 /* ---- the table ------------------------------------------------------------------ */
 
-int fb_lazy_new(size_t capacity, struct fb_lazy **lazy, struct fb_err *err)
+/* A power of two, and at least twice as many slots as files. */
+static size_t index_size(size_t count)
+{
+	size_t size = 2;
+
+	while (size < 2 * count)
+		size *= 2;
+	return size;
+}
+
+static bool allocate(struct fb_lazy *l, size_t count)
+{
+	struct rlimit limit = { 0, 0 };
+
+	getrlimit(RLIMIT_NOFILE, &limit);
+	l->fd_limit = limit.rlim_cur;
+	l->shared_size = sizeof(*l->shared) + count * sizeof(l->shared->entries[0]);
+	l->shared = mmap(NULL, l->shared_size, PROT_READ | PROT_WRITE,
+			 MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	if (l->shared == MAP_FAILED)
+		l->shared = NULL;
+	l->by_ino_mask = index_size(count) - 1;
+	l->by_ino = calloc(l->by_ino_mask + 1, sizeof(*l->by_ino));
+	l->by_fd = calloc(l->fd_limit + 1, sizeof(*l->by_fd));
+	if (!l->shared || !l->by_ino || !l->by_fd)
+		return false;
+	l->shared->count = count;
+	atomic_store(&l->shared->signals, -1);
+	return true;
+}
+
+/*
+ * A table of descriptors that grows while several threads use it waits for all
+ * processors each time (expand_fdtable() of fs/file.c): once, before.
+ */
+static void grow_fd_table(const struct fb_lazy *l, size_t count)
+{
+	size_t most = count + SPARE_FDS;
+	int fd = fcntl(l->null, F_DUPFD_CLOEXEC,
+		       (int)(most < l->fd_limit ? most : l->fd_limit - 1));
+
+	if (fd >= 0)
+		close(fd);
+}
+
+static int open_all(struct fb_lazy *l, size_t count, struct fb_err *err)
+{
+	if (!allocate(l, count))
+		return fb_err_set(err, ENOMEM, "out of memory");
+	l->null = open("/dev/null", O_RDONLY | O_CLOEXEC);
+	if (l->null < 0)
+		return fb_err_sys(err, errno, "/dev/null");
+	grow_fd_table(l, count);
+	if (pipe2(l->wanted, O_CLOEXEC) || fcntl(l->wanted[1], F_SETFL, O_NONBLOCK))
+		return fb_err_sys(err, errno, "pipe");
+	return 0;
+}
+
+int fb_lazy_new(size_t count, struct fb_lazy **lazy, struct fb_err *err)
 {
 	struct fb_lazy *l = calloc(1, sizeof(*l));
-	struct rlimit limit = { 0, 0 };
+	int rc;
 
 	if (!l)
 		return fb_err_set(err, ENOMEM, "out of memory");
 	/* For the worker; here and between workers it must not kill. */
 	signal(LAZY_SIGNAL, SIG_IGN);
 	signal(SIGIO, SIG_IGN);
-	getrlimit(RLIMIT_NOFILE, &limit);
-	l->capacity = capacity;
-	l->fd_limit = limit.rlim_cur;
 	l->group = l->null = l->wanted[0] = l->wanted[1] = -1;
-	l->shared_size = sizeof(*l->shared) + capacity * sizeof(l->shared->entries[0]);
-	l->shared = mmap(NULL, l->shared_size, PROT_READ | PROT_WRITE,
-			 MAP_SHARED | MAP_ANONYMOUS, -1, 0);
-	l->by_ino = calloc(capacity + 1, sizeof(*l->by_ino));
-	l->by_fd = calloc(l->fd_limit + 1, sizeof(*l->by_fd));
-	if (l->shared == MAP_FAILED)
-		l->shared = NULL;
-	if (!l->shared || !l->by_ino || !l->by_fd) {
+	rc = open_all(l, count, err);
+	if (rc)
 		fb_lazy_free(l);
-		return fb_err_set(err, ENOMEM, "out of memory");
-	}
-	atomic_store(&l->shared->signals, -1);
-	*lazy = l;
-	return 0;
+	else
+		*lazy = l;
+	return rc;
 }
 
 static void close_fd(int fd)
@@ -142,12 +194,19 @@ static void close_fd(int fd)
 		close(fd);
 }
 
+static bool is_open(const struct lazy_entry *e)
+{
+	uint32_t state = atomic_load(&e->state);
+
+	return state != LAZY_NONE && !lazy_over(state);
+}
+
 void fb_lazy_free(struct fb_lazy *lazy)
 {
 	if (!lazy)
 		return;
 	for (size_t i = 0; lazy->shared && i < lazy->shared->count; i++)
-		if (!lazy_over(atomic_load(&lazy->shared->entries[i].state)))
+		if (is_open(&lazy->shared->entries[i]))
 			close(lazy->shared->entries[i].fd);
 	close_fd(lazy->group);
 	close_fd(lazy->null);
@@ -160,25 +219,18 @@ void fb_lazy_free(struct fb_lazy *lazy)
 	free(lazy);
 }
 
-static int hold(int fd, const struct fb_lazy_mark *mark, struct stat *st)
-{
-	if (fstat(fd, st) || fsetxattr(fd, FB_LAZY_MARK, mark, sizeof(*mark), 0) ||
-	    fcntl(fd, F_SETSIG, LAZY_SIGNAL) || fcntl(fd, F_SETLEASE, F_WRLCK) ||
-	    fcntl(fd, F_SETOWN, -(int)getpgrp()))
-		return -errno;
-	return 0;
-}
-
-int fb_lazy_add(struct fb_lazy *lazy, const struct fb_lazy_file *file,
+int fb_lazy_add(struct fb_lazy *lazy, size_t place, const struct fb_lazy_file *file,
 		struct fb_err *err)
 {
-	struct lazy_shared *s = lazy->shared;
-	struct lazy_entry *e = &s->entries[s->count];
-	struct stat st;
-	int rc = s->count < lazy->capacity && (size_t)file->fd < lazy->fd_limit
-			 ? hold(file->fd, &file->mark, &st)
+	struct lazy_entry *e = &lazy->shared->entries[place];
+	int rc = place < lazy->shared->count && (size_t)file->fd < lazy->fd_limit
+			 ? 0
 			 : -EMFILE;
 
+	if (!rc &&
+	    (fsetxattr(file->fd, FB_LAZY_MARK, &file->mark, sizeof(file->mark), 0) ||
+	     fcntl(file->fd, F_SETLEASE, F_WRLCK)))
+		rc = -errno;
 	if (rc) {
 		close(file->fd);
 		return fb_err_sys(err, -rc, "holding back a file until it is filled");
@@ -186,45 +238,40 @@ int fb_lazy_add(struct fb_lazy *lazy, const struct fb_lazy_file *file,
 	e->fd = file->fd;
 	e->inode = file->mark.inode;
 	e->bytes = file->bytes;
-	e->dev = st.st_dev;
-	e->ino = st.st_ino;
-	lazy->by_fd[file->fd] = (uint32_t)s->count + 1;
-	lazy->by_ino[s->count] = (uint32_t)s->count;
-	s->count++;
+	e->dev = file->dev;
+	e->ino = file->ino;
+	lazy->by_fd[file->fd] = (uint32_t)place + 1;
+	atomic_store(&e->state, LAZY_PENDING);
 	return 0;
-}
-
-static int compare_ino(const void *a, const void *b, void *context)
-{
-	const struct lazy_entry *entries = context;
-	const struct lazy_entry *x = &entries[*(const uint32_t *)a];
-	const struct lazy_entry *y = &entries[*(const uint32_t *)b];
-
-	if (x->dev != y->dev)
-		return x->dev < y->dev ? -1 : 1;
-	return x->ino < y->ino ? -1 : x->ino > y->ino;
 }
 
 /* ---- the group --------------------------------------------------------------------
  */
 
-/* One mark for each file system: neighbours in by_ino are often on the same. */
-static int mark_all(struct fb_lazy *lazy, struct fb_err *err)
+static int mark_one(const struct fb_lazy *lazy, int fd, struct fb_err *err)
+{
+	char path[64];
+
+	snprintf(path, sizeof(path), "/proc/self/fd/%d", fd);
+	if (fanotify_mark(lazy->group, FAN_MARK_ADD | FAN_MARK_FILESYSTEM,
+			  FAN_OPEN_PERM, AT_FDCWD, path))
+		return fb_err_sys(err, errno, "fanotify_mark");
+	return 0;
+}
+
+/* One mark for each file system: neighbours are often on the same. */
+static int mark_all(const struct fb_lazy *lazy, struct fb_err *err)
 {
 	const struct lazy_shared *s = lazy->shared;
 	dev_t last = 0;
 
 	for (size_t i = 0; i < s->count; i++) {
-		const struct lazy_entry *e = &s->entries[lazy->by_ino[i]];
-		char path[64];
+		const struct lazy_entry *e = &s->entries[i];
+		int rc = i && e->dev == last ? 0 : mark_one(lazy, e->fd, err);
 
-		if (i && e->dev == last)
-			continue;
+		if (rc)
+			return rc;
 		last = e->dev;
-		snprintf(path, sizeof(path), "/proc/self/fd/%d", e->fd);
-		if (fanotify_mark(lazy->group, FAN_MARK_ADD | FAN_MARK_FILESYSTEM,
-				  FAN_OPEN_PERM, AT_FDCWD, path))
-			return fb_err_sys(err, errno, "fanotify_mark");
 	}
 	return 0;
 }
@@ -233,18 +280,15 @@ int fb_lazy_guard(struct fb_lazy *lazy, struct fb_err *err)
 {
 	int rc;
 
-	qsort_r(lazy->by_ino, lazy->shared->count, sizeof(*lazy->by_ino), compare_ino,
-		lazy->shared->entries);
-	lazy->null = open("/dev/null", O_RDONLY | O_CLOEXEC);
-	if (lazy->null < 0)
-		return fb_err_sys(err, errno, "/dev/null");
-	if (pipe2(lazy->wanted, O_CLOEXEC) ||
-	    fcntl(lazy->wanted[1], F_SETFL, O_NONBLOCK))
-		return fb_err_sys(err, errno, "pipe");
+	for (size_t i = 0; i < lazy->shared->count; i++)
+		if (atomic_load(&lazy->shared->entries[i].state) == LAZY_NONE)
+			return fb_err_set(err, EINVAL, "there is no file %zu", i);
+	fb_lazy_index(lazy);
 	lazy->group = new_group();
 	if (lazy->group < 0)
 		return fb_err_sys(err, -lazy->group, "fanotify_init");
-	rc = fb_lazy_gate_start(lazy);
+	/* The others can wait until the tree stands. */
+	rc = fb_lazy_gate_start(lazy, 1);
 	if (rc)
 		return fb_err_sys(err, -rc, "starting a thread");
 	return mark_all(lazy, err);
@@ -351,6 +395,7 @@ int fb_lazy_run(struct fb_lazy *lazy, const struct fb_lazy_work *work,
 	unsigned int deaths = 0;
 
 	atomic_store(&lazy->shared->keeper, (int)getpid());
+	fb_lazy_gate_start(lazy, LAZY_GATE_THREADS - 1);
 	for (;;) {
 		struct fb_lazy_progress progress;
 		pid_t pid = 0;

@@ -4,8 +4,8 @@
  * there, on tmpfs. Whoever opens or truncates one waits until it is filled;
  * the rest is filled in the background.
  *
- *	fb_lazy_new(capacity, &lazy, err);
- *	fb_lazy_add(lazy, &file, err);       each, the first to fill first
+ *	fb_lazy_new(count, &lazy, err);
+ *	fb_lazy_add(lazy, place, &file, err);   each: the first place is filled first
  *	fb_lazy_guard(lazy, err);            from here on nobody sees a hole
  *	fb_lazy_run(lazy, &work, err);       fills them all
  *	fb_lazy_free(lazy);
@@ -41,6 +41,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <sys/types.h>
 
 #include "base/err.h"
 #include "base/tree.h"
@@ -94,28 +95,35 @@ size_t fb_lazy_capacity(void);
  */
 int fb_lazy_possible(int dir, const char *shown, struct fb_err *err);
 
-/* The process ignores SIGIO and SIGRTMIN + 3 from here on. -ENOMEM. */
-int fb_lazy_new(size_t capacity, struct fb_lazy **lazy, struct fb_err *err);
+/*
+ * For so many files, at most fb_lazy_capacity(). The process ignores SIGIO and
+ * SIGRTMIN + 3 from here on; the calling thread must be the only one, so that its
+ * table of descriptors grows at once. -ENOMEM; -errno of pipe.
+ */
+int fb_lazy_new(size_t count, struct fb_lazy **lazy, struct fb_err *err);
 void fb_lazy_free(struct fb_lazy *lazy);
 
 /*
  * A file that has its size and no contents: marks it, takes the lease.
  * `fd` is O_RDWR, of nobody else; it belongs to `lazy` from here on, also on
- * failure. -EAGAIN: someone has the file open; -errno of fcntl and fsetxattr.
+ * failure. Each `place` below the count is for one file. From several threads
+ * at once. -EAGAIN: someone has the file open; -errno of fcntl and fsetxattr.
  */
 struct fb_lazy_file {
 	int fd;
+	dev_t dev; /* of the file, as fstat has them */
+	ino_t ino;
 	uint64_t bytes; /* for the progress */
 	struct fb_lazy_mark mark;
 };
 
-int fb_lazy_add(struct fb_lazy *lazy, const struct fb_lazy_file *file,
+int fb_lazy_add(struct fb_lazy *lazy, size_t place, const struct fb_lazy_file *file,
 		struct fb_err *err);
 
 /*
- * Make the fanotify group, mark the file systems of all files, start the
- * threads that answer. Opens wait from here on. The calling thread must be
- * the only one of its process, and the leader of its process group.
+ * All places are taken: make the fanotify group, mark the file systems of all
+ * files, start a thread that answers. Opens wait from here on. The calling thread must be the only
+ * one of its process, and the leader of its process group.
  */
 int fb_lazy_guard(struct fb_lazy *lazy, struct fb_err *err);
 

@@ -222,16 +222,33 @@ static int start(void *(*function)(void *), struct crew *c, unsigned int count)
 /* ---- who breaks leases --------------------------------------------------------------
  */
 
-/* Signals may have come while there was no worker, or too many at once. */
+/* Who breaks the lease: told to whichever process of the group is there. */
+static void arm(int fd)
+{
+	fcntl(fd, F_SETSIG, LAZY_SIGNAL);
+	fcntl(fd, F_SETOWN, -(int)getpgrp());
+}
+
+/*
+ * Signals may have come while there was no worker, or too many at once, or
+ * before the lease had its signal: that waits until the tree stands.
+ */
 static void look_at_leases(const struct fb_lazy *lazy)
 {
-	for (size_t i = 0; i < lazy->shared->count; i++) {
-		struct lazy_entry *e = &lazy->shared->entries[i];
+	struct lazy_shared *s = lazy->shared;
+	bool armed = atomic_load(&s->armed);
 
-		if (atomic_load(&e->state) == LAZY_PENDING &&
-		    fcntl(e->fd, F_GETLEASE) != F_WRLCK)
+	for (size_t i = 0; i < s->count; i++) {
+		struct lazy_entry *e = &s->entries[i];
+
+		if (atomic_load(&e->state) != LAZY_PENDING)
+			continue;
+		if (!armed)
+			arm(e->fd);
+		if (fcntl(e->fd, F_GETLEASE) != F_WRLCK)
 			fb_lazy_want(lazy, (uint32_t)i);
 	}
+	atomic_store(&s->armed, true);
 }
 
 static void on_signal(const struct crew *c, const struct signalfd_siginfo *info)
@@ -280,7 +297,7 @@ static void take_over(struct crew *c)
 	c->alone = true;
 	atomic_store(&c->lazy->shared->keeper, (int)getpid());
 	fb_lazy_gate_recover(c->lazy);
-	fb_lazy_gate_start(c->lazy);
+	fb_lazy_gate_start(c->lazy, LAZY_GATE_THREADS);
 }
 
 int fb_lazy_worker(struct fb_lazy *lazy, const struct fb_lazy_work *work, pid_t keeper)

@@ -21,24 +21,39 @@
 #include "base/util.h"
 #include "engine/lazy_internal.h"
 
-/* An open of a file that is being filled occupies one of them. */
-#define GATE_THREADS 16
+/* The first slot to look in; at least half of them are empty. */
+static size_t slot_of(const struct fb_lazy *lazy, dev_t dev, ino_t ino)
+{
+	uint64_t hash = ((uint64_t)ino ^ (uint64_t)dev << 32) * 0x9e3779b97f4a7c15u;
 
-size_t fb_lazy_lookup(const struct fb_lazy *lazy, dev_t dev, ino_t ino)
+	return (size_t)(hash >> 32) & lazy->by_ino_mask;
+}
+
+void fb_lazy_index(struct fb_lazy *lazy)
 {
 	const struct lazy_shared *s = lazy->shared;
-	size_t low = 0, high = s->count;
 
-	while (low < high) {
-		size_t mid = low + (high - low) / 2;
-		const struct lazy_entry *e = &s->entries[lazy->by_ino[mid]];
+	for (size_t i = 0; i < s->count; i++) {
+		size_t slot = slot_of(lazy, s->entries[i].dev, s->entries[i].ino);
 
-		if (e->dev < dev || (e->dev == dev && e->ino < ino))
-			low = mid + 1;
-		else
-			high = mid;
+		while (lazy->by_ino[slot])
+			slot = (slot + 1) & lazy->by_ino_mask;
+		lazy->by_ino[slot] = (uint32_t)i + 1;
 	}
-	return low;
+}
+
+uint32_t fb_lazy_lookup(const struct fb_lazy *lazy, dev_t dev, ino_t ino)
+{
+	size_t slot = slot_of(lazy, dev, ino);
+
+	for (; lazy->by_ino[slot]; slot = (slot + 1) & lazy->by_ino_mask) {
+		uint32_t index = lazy->by_ino[slot] - 1;
+		const struct lazy_entry *e = &lazy->shared->entries[index];
+
+		if (e->dev == dev && e->ino == ino)
+			return index;
+	}
+	return LAZY_NO_ENTRY;
 }
 
 void fb_lazy_want(const struct fb_lazy *lazy, uint32_t index)
@@ -74,20 +89,13 @@ static bool wait_for(const struct fb_lazy *lazy, uint32_t index)
 
 static bool may_open(const struct fb_lazy *lazy, int fd)
 {
-	const struct lazy_shared *s = lazy->shared;
 	struct stat st;
-	bool may = true;
+	uint32_t index;
 
 	if (fstat(fd, &st))
 		return true;
-	for (size_t i = fb_lazy_lookup(lazy, st.st_dev, st.st_ino); i < s->count; i++) {
-		const struct lazy_entry *e = &s->entries[lazy->by_ino[i]];
-
-		if (e->dev != st.st_dev || e->ino != st.st_ino)
-			break;
-		may = wait_for(lazy, lazy->by_ino[i]) && may;
-	}
-	return may;
+	index = fb_lazy_lookup(lazy, st.st_dev, st.st_ino);
+	return index == LAZY_NO_ENTRY || wait_for(lazy, index);
 }
 
 /*
@@ -129,9 +137,9 @@ static void *gate(void *argument)
 	}
 }
 
-int fb_lazy_gate_start(struct fb_lazy *lazy)
+int fb_lazy_gate_start(struct fb_lazy *lazy, int threads)
 {
-	for (int i = 0; i < GATE_THREADS; i++) {
+	for (int i = 0; i < threads; i++) {
 		pthread_t thread;
 		int rc = pthread_create(&thread, NULL, gate, lazy);
 

@@ -12,6 +12,7 @@
 #include "engine/lazy.h"
 
 enum lazy_state {
+	LAZY_NONE, /* no file was added here yet */
 	LAZY_PENDING,
 	LAZY_FILLING,
 	LAZY_CLOSING, /* all its bytes are there; the lease may be, too */
@@ -35,14 +36,16 @@ struct lazy_shared {
 	_Atomic int keeper, worker;
 	_Atomic int signals; /* the worker's signalfd, -1: none */
 	_Atomic uint32_t deaths;
+	_Atomic bool armed; /* every lease breaks with a signal that says which */
 	size_t count;
 	struct lazy_entry entries[];
 };
 
 struct fb_lazy {
 	struct lazy_shared *shared;
-	size_t shared_size, capacity;
-	uint32_t *by_ino; /* indices of entries, by device and inode */
+	size_t shared_size;
+	uint32_t *by_ino; /* index + 1 of the entry of a file: a hash table */
+	size_t by_ino_mask;
 	uint32_t *by_fd;  /* index + 1 of the entry of a descriptor */
 	size_t fd_limit;
 	int group;	  /* fanotify */
@@ -63,16 +66,23 @@ static inline bool lazy_over(uint32_t state)
 
 /* ---- lazy_gate.c ---- */
 
-/* Index of the first entry of this file in by_ino, or count. */
-size_t fb_lazy_lookup(const struct fb_lazy *lazy, dev_t dev, ino_t ino);
+/* Index of the entry of this file, LAZY_NO_ENTRY: it has none. */
+#define LAZY_NO_ENTRY UINT32_MAX
+uint32_t fb_lazy_lookup(const struct fb_lazy *lazy, dev_t dev, ino_t ino);
+
+/* Make by_ino of the entries. */
+void fb_lazy_index(struct fb_lazy *lazy);
 
 /* Ask the worker for an entry soon; may be lost when many do. */
 void fb_lazy_want(const struct fb_lazy *lazy, uint32_t index);
 
 void fb_lazy_wake(struct lazy_entry *entry);
 
-/* Answer opens in several threads of this process until it ends. */
-int fb_lazy_gate_start(struct fb_lazy *lazy);
+/* An open of a file that is being filled occupies one of them. */
+#define LAZY_GATE_THREADS 16
+
+/* Answer opens in so many more threads of this process until it ends. */
+int fb_lazy_gate_start(struct fb_lazy *lazy, int threads);
 
 /* Answer those that a process took and did not live to answer. */
 void fb_lazy_gate_recover(struct fb_lazy *lazy);

@@ -7,6 +7,7 @@
 #include <stdint.h>
 #include <cmocka.h>
 
+#include <errno.h>
 #include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
@@ -21,29 +22,51 @@ static struct fb_lazy *table(size_t count)
 	struct fb_lazy *lazy;
 
 	assert_int_equal(fb_lazy_new(count, &lazy, NULL), 0);
-	lazy->shared->count = count;
 	for (size_t i = 0; i < count; i++) {
 		lazy->shared->entries[i].fd = -1;
-		lazy->by_ino[i] = (uint32_t)i;
+		atomic_store(&lazy->shared->entries[i].state, LAZY_PENDING);
 	}
 	return lazy;
 }
 
-static void lookup_finds_the_first(void **state)
+static void lookup_finds_each(void **state)
 {
-	static const ino_t inos[] = { 3, 7, 7, 9 };
-	struct fb_lazy *lazy = table(4);
+	struct fb_lazy *lazy = table(300);
 
 	(void)state;
-	for (size_t i = 0; i < 4; i++) {
-		lazy->shared->entries[i].dev = 5;
-		lazy->shared->entries[i].ino = inos[i];
+	for (uint32_t i = 0; i < 300; i++) {
+		lazy->shared->entries[i].dev = 5 + i % 2;
+		lazy->shared->entries[i].ino = 70 + i / 2;
 	}
-	assert_int_equal(fb_lazy_lookup(lazy, 5, 7), 1);
-	assert_int_equal(fb_lazy_lookup(lazy, 5, 8), 3);
-	assert_int_equal(fb_lazy_lookup(lazy, 5, 10), 4);
-	assert_int_equal(fb_lazy_lookup(lazy, 4, 7), 0);
-	assert_int_equal(fb_lazy_lookup(lazy, 6, 1), 4);
+	fb_lazy_index(lazy);
+	for (uint32_t i = 0; i < 300; i++)
+		assert_int_equal(fb_lazy_lookup(lazy, 5 + i % 2, 70 + i / 2), i);
+	assert_int_equal(fb_lazy_lookup(lazy, 5, 69), LAZY_NO_ENTRY);
+	assert_int_equal(fb_lazy_lookup(lazy, 5, 70 + 150), LAZY_NO_ENTRY);
+	assert_int_equal(fb_lazy_lookup(lazy, 7, 70), LAZY_NO_ENTRY);
+	fb_lazy_free(lazy);
+}
+
+static void an_empty_table(void **state)
+{
+	struct fb_lazy *lazy = table(0);
+
+	(void)state;
+	fb_lazy_index(lazy);
+	assert_int_equal(fb_lazy_lookup(lazy, 5, 70), LAZY_NO_ENTRY);
+	fb_lazy_free(lazy);
+}
+
+/* A place that nobody took would be a file that nobody guards. */
+static void every_place_is_taken(void **state)
+{
+	struct fb_err err = FB_ERR_INIT;
+	struct fb_lazy *lazy = table(3);
+
+	(void)state;
+	atomic_store(&lazy->shared->entries[1].state, LAZY_NONE);
+	assert_int_equal(fb_lazy_guard(lazy, &err), -EINVAL);
+	assert_string_equal(err.text, "there is no file 1");
 	fb_lazy_free(lazy);
 }
 
@@ -129,7 +152,9 @@ static void put_stays_inside(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(lookup_finds_the_first),
+		cmocka_unit_test(lookup_finds_each),
+		cmocka_unit_test(an_empty_table),
+		cmocka_unit_test(every_place_is_taken),
 		cmocka_unit_test(recover_begins_again),
 		cmocka_unit_test(progress_counts),
 		cmocka_unit_test(put_stays_inside),
