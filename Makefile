@@ -84,7 +84,7 @@ endif
 # ---- sources: explicit and sorted, a layer each --------------------------
 BASE := err facts pool range tree util
 FORMAT := cmdline dtb dtb_overlay erofs erofs_decode header
-MACHINE := clock dtree fwmap holders hook iomem kconfig kexec kexec_method \
+MACHINE := arch clock dtree fwmap holders hook iomem kconfig kexec kexec_method \
 	kexec_tools kmsg kpage lease loop memblk modules mounts namespace plan run \
 	store sys watch
 ENGINE := carve hotplug image_map image_plan image_read image_replan \
@@ -140,7 +140,7 @@ test_hotplug_MODULES := engine/hotplug machine/memblk machine/plan \
 test_image_MODULES := engine/image_map engine/image_plan engine/image_read \
 	engine/image_replan engine/image_work engine/image_write format/erofs \
 	format/erofs_decode format/header machine/store base/err base/pool base/tree base/util
-test_kexec_MODULES := machine/kexec machine/kexec_method machine/kexec_tools \
+test_kexec_MODULES := machine/arch machine/kexec machine/kexec_method machine/kexec_tools \
 	machine/iomem machine/kconfig machine/run machine/sys base/err base/facts \
 	base/range base/util
 test_kexec_method_MODULES = $(test_kexec_MODULES)

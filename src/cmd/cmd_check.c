@@ -17,13 +17,13 @@
 #include <string.h>
 #include <sys/stat.h>
 #include <sys/statvfs.h>
-#include <sys/utsname.h>
 
 #include "base/util.h"
 #include "cmd/cmd.h"
 #include "engine/hotplug.h"
 #include "engine/region.h"
 #include "format/cmdline.h"
+#include "machine/arch.h"
 #include "machine/kconfig.h"
 #include "machine/kexec.h"
 #include "machine/kexec_method.h"
@@ -43,7 +43,7 @@ struct checker {
 	const struct fb_context *ctx;
 	struct item *items;
 	size_t count, capacity;
-	char machine[32];
+	char machine[FB_ARCH_MAX];
 	char *kconfig; /* NULL: unknown */
 	bool have_region;
 	struct fb_region region;
@@ -81,13 +81,7 @@ static bool arm64(const struct checker *c)
 
 static void check_architecture(struct checker *c)
 {
-	struct utsname u;
-
-	/* Of the captured machine, where its kernel says so (6.1 and later). */
-	if (fb_sys_attr_read(&c->ctx->sys, "/proc/sys/kernel/arch", c->machine,
-			     sizeof(c->machine), NULL) &&
-	    !uname(&u))
-		snprintf(c->machine, sizeof(c->machine), "%.31s", u.machine);
+	fb_arch_read(&c->ctx->sys, c->machine);
 	add(c, arm64(c) || !strcmp(c->machine, "x86_64") ? OK : IMPOSSIBLE,
 	    "architecture", "use an x86-64 or arm64 machine", "%s", c->machine);
 }

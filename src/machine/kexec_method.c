@@ -6,10 +6,10 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/mman.h>
-#include <sys/utsname.h>
 #include <unistd.h>
 
 #include "base/util.h"
+#include "machine/arch.h"
 #include "machine/kconfig.h"
 #include "machine/kexec.h"
 #include "machine/kexec_tools.h"
@@ -147,17 +147,6 @@ static bool read_lpa2(void)
 	return fb_kexec_lpa2(page, (uintptr_t)p);
 }
 
-static bool is_arm64(const struct fb_sys *sys)
-{
-	struct utsname u;
-	char arch[32];
-
-	/* Of a captured machine, where its kernel says so (6.1 and later). */
-	if (!fb_sys_attr_read(sys, "/proc/sys/kernel/arch", arch, sizeof(arch), NULL))
-		return !strcmp(arch, "aarch64");
-	return !uname(&u) && !strcmp(u.machine, "aarch64");
-}
-
 void fb_kexec_facts_read(const struct fb_sys *sys, struct fb_kexec_facts *facts)
 {
 	fb_autofree char *kconfig = NULL;
@@ -168,7 +157,7 @@ void fb_kexec_facts_read(const struct fb_sys *sys, struct fb_kexec_facts *facts)
 				"/boot/config-RELEASE");
 	f.file_load = call(kconfig, "KEXEC_FILE");
 	f.load = call(kconfig, "KEXEC");
-	f.arm64 = is_arm64(sys);
+	f.arm64 = fb_arch_is_arm64(sys);
 	f.lpa2 = f.arm64 && fb_sys_live(sys) && read_lpa2();
 	fb_kexec_tools_find(sys, f.tools, sizeof(f.tools));
 	read_lockdown(sys, kconfig, &f);
