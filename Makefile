@@ -83,8 +83,8 @@ endif
 
 # ---- sources: explicit and sorted, a layer each --------------------------
 BASE := err facts pool range tree util
-FORMAT := cmdline dtb dtb_overlay erofs erofs_decode header
-MACHINE := arch clock dtree fwmap holders hook iomem kconfig kexec kexec_method \
+FORMAT := acpi cmdline dtb dtb_overlay erofs erofs_decode header
+MACHINE := acpi arch clock dtree fwmap holders hook iomem kconfig kexec kexec_method \
 	kexec_tools kmsg kpage lease loop memblk modules mounts namespace plan run \
 	store sys watch
 ENGINE := carve hotplug image_map image_plan image_read image_replan \
@@ -115,12 +115,13 @@ build/$(FOREIGN)vmtools/%: tests/vm/tools/%.c Makefile
 	$(Q)$(CC) -std=gnu11 $(WARN) -O2 -pthread -static -o $@ $<
 
 # ---- unit tests: each names the modules it links --------------------------
-UNIT_TESTS := test_carve test_clock test_cmdline test_dtb test_dtree test_erofs test_err \
+UNIT_TESTS := test_acpi test_carve test_clock test_cmdline test_dtb test_dtree test_erofs test_err \
 	test_header test_hook test_hotplug test_image test_kexec test_kexec_method \
 	test_kexec_tools test_kmsg test_lazy test_lease test_memblk test_mounts \
 	test_plan test_pool test_precopy test_range test_region test_replan test_run \
 	test_state test_sys test_timeline test_timeline_view test_tree test_util \
 	test_watch
+test_acpi_MODULES := format/acpi machine/acpi base/err base/range base/util
 test_carve_MODULES := engine/carve machine/iomem machine/sys base/err \
 	base/facts base/range base/util
 test_clock_MODULES := machine/clock
