@@ -159,7 +159,8 @@ test_precopy_MODULES := cmd/precopy engine/image_map engine/image_plan engine/im
 	engine/state_path engine/state_scan format/erofs format/erofs_decode \
 	format/header machine/lease machine/store base/err base/pool base/tree base/util
 test_range_MODULES := base/range
-test_region_MODULES := engine/region format/cmdline format/dtb machine/dtree \
+test_region_MODULES := engine/region format/acpi format/cmdline format/dtb \
+	machine/acpi machine/dtree \
 	machine/iomem base/err \
 	base/facts base/range base/util
 test_replan_MODULES = $(test_image_MODULES)

@@ -58,6 +58,8 @@ const char *fb_region_origin_text(enum fb_region_origin origin)
 		return "firmware";
 	case FB_ORIGIN_DEVICE_TREE:
 		return "device-tree";
+	case FB_ORIGIN_TABLES:
+		return "acpi-tables";
 	case FB_ORIGIN_UNKNOWN:
 		break;
 	}

@@ -40,6 +40,7 @@ enum fb_region_origin {
 	FB_ORIGIN_MEMMAP,      /* memmap=SIZE!START on the command line */
 	FB_ORIGIN_FIRMWARE,    /* the firmware's own memory map */
 	FB_ORIGIN_DEVICE_TREE, /* a pmem-region node */
+	FB_ORIGIN_TABLES,      /* our ACPI tables, in front of the initrd */
 };
 
 /*

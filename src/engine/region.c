@@ -10,6 +10,7 @@
 
 #include "base/util.h"
 #include "format/cmdline.h"
+#include "machine/acpi.h"
 #include "machine/dtree.h"
 #include "machine/iomem.h"
 
@@ -143,19 +144,19 @@ static void lose_node(struct listing *l, struct fb_range range, const char *name
 
 /*
  * Of the memory that the kernel knows nothing may be in the region, not even
- * reserved: nd_pmem then fails, and making a namespace crashes the kernel.
+ * reserved: nd_pmem then fails, and making a namespace crashes the kernel. What
+ * is there, or NULL.
  */
-static void check_node(struct listing *l, struct fb_range range)
+static const char *covered_by(const struct listing *l, struct fb_range range)
 {
 	for (size_t i = 0; i < l->iomem.count; i++) {
 		const struct fb_iomem_entry *e = &l->iomem.entries[i];
 
 		if (!e->depth && fb_range_overlaps(e->range, range) &&
-		    (!strcmp(e->name, FB_IOMEM_RAM) || !strcmp(e->name, "reserved"))) {
-			lose_node(l, range, e->name);
-			return;
-		}
+		    (!strcmp(e->name, FB_IOMEM_RAM) || !strcmp(e->name, "reserved")))
+			return e->name;
 	}
+	return NULL;
 }
 
 /* Where the drivers are not loaded nothing else tells of these. */
@@ -173,10 +174,43 @@ static int add_from_tree(struct listing *l, struct fb_err *err)
 		}
 		region->origin = FB_ORIGIN_DEVICE_TREE;
 		region->node = nodes.list[i].numa_node;
-		check_node(l, region->range);
+		if (covered_by(l, region->range))
+			lose_node(l, region->range, covered_by(l, region->range));
 	}
 	free(nodes.list);
 	return rc;
+}
+
+/* Firmware and its boot loader put kernel and initrd where they like. */
+static void lose_tables(struct listing *l, struct fb_range range, const char *name)
+{
+	char text[FB_RANGE_TEXT_MAX];
+
+	l->found.covered = range;
+	l->found.reloadable = true;
+	snprintf(l->found.lost, sizeof(l->found.lost),
+		 "the region %s of the ACPI tables cannot be used: the kernel has "
+		 "\"%.60s\" there, because mem= is missing or firmware put the kernel "
+		 "or its initrd there; `fastboot load` keeps them out and `systemctl "
+		 "kexec` starts it",
+		 fb_range_text(range, text), name);
+}
+
+static int add_from_tables(struct listing *l, struct fb_err *err)
+{
+	struct fb_region *region;
+	struct fb_acpi acpi;
+	int rc = fb_acpi_read(l->sys, &acpi, err);
+
+	if (rc || !acpi.region.size)
+		return rc;
+	region = candidate(l, acpi.region);
+	if (!region)
+		return fb_err_sys(err, ENOMEM, "regions");
+	region->origin = FB_ORIGIN_TABLES;
+	if (covered_by(l, region->range))
+		lose_tables(l, region->range, covered_by(l, region->range));
+	return 0;
 }
 
 static int compare_regions(const void *a, const void *b)
@@ -482,6 +516,8 @@ static int fill(struct listing *l, struct fb_err *err)
 	if (!rc)
 		rc = add_from_tree(l, err);
 	if (!rc)
+		rc = add_from_tables(l, err);
+	if (!rc)
 		rc = add_from_nd(l, err);
 	if (rc)
 		return rc;
@@ -560,6 +596,13 @@ static int reaches_out(struct fb_range range, struct fb_err *err)
 			   fb_range_text(range, text));
 }
 
+static int is_covered(const struct fb_regions *regions, struct fb_err *err)
+{
+	if (regions->reloadable)
+		return fb_err_set(err, EADDRINUSE, "%s", regions->lost);
+	return fb_err_exit(err, FB_EXIT_IMPOSSIBLE, EFAULT, "%s", regions->lost);
+}
+
 static int not_that(const struct fb_regions *regions, const struct fb_range *wanted,
 		    struct fb_err *err)
 {
@@ -583,8 +626,7 @@ int fb_region_choose(const struct fb_regions *regions, const struct fb_range *wa
 			if (fb_range_equal(regions->regions[i].range, regions->hollow))
 				return reaches_out(regions->hollow, err);
 			if (fb_range_equal(regions->regions[i].range, regions->covered))
-				return fb_err_exit(err, FB_EXIT_IMPOSSIBLE, EFAULT,
-						   "%s", regions->lost);
+				return is_covered(regions, err);
 			*region = regions->regions[i];
 			return 0;
 		}

@@ -13,11 +13,13 @@
  *
  * A candidate is a range that /proc/iomem calls "Persistent Memory" or
  * "Persistent Memory (legacy)", a volatile pmem-region node of the device tree
- * (arm64: of_pmem puts no name into /proc/iomem), or a region of libnvdimm.
- * Where a candidate comes from is told by memmap=SIZE!START on /proc/cmdline or
- * by the device tree; else it is the firmware's. Sources:
+ * (arm64: of_pmem puts no name into /proc/iomem), the range of our own ACPI
+ * tables (nor does nfit for volatile memory), or a region of libnvdimm.
+ * Where a candidate comes from is told by memmap=SIZE!START on /proc/cmdline, by
+ * the device tree or by those tables; else it is the firmware's. Sources:
  * arch/x86/kernel/e820.c, drivers/nvdimm/{e820,of_pmem,region_devs,
- * namespace_devs,claim}.c, drivers/dax/{bus,kmem}.c, Linux 6.12.
+ * namespace_devs,claim}.c, drivers/acpi/nfit/core.c, drivers/dax/{bus,kmem}.c,
+ * Linux 6.12.
  */
 #ifndef FB_ENGINE_REGION_H
 #define FB_ENGINE_REGION_H
@@ -36,9 +38,8 @@ struct fb_regions {
 	struct fb_region *regions; /* ascending addresses; owned */
 	size_t count;
 	/*
-	 * What the command line or the device tree asked for and the kernel did
-	 * not make, one
-	 * sentence with the reason ("memmap=2G!14G on the command line is not
+	 * What the command line, the device tree or our tables asked for and the
+	 * kernel did not make, one sentence with the reason ("memmap=2G!14G on the command line is not
 	 * in /proc/iomem: ..."); "" when everything is there.
 	 */
 	char lost[FB_REGION_LOST_MAX];
@@ -48,10 +49,11 @@ struct fb_regions {
 	 */
 	struct fb_range hollow;
 	/*
-	 * The region of the device tree that the kernel took into its map of
-	 * memory all the same; `lost` says it. size 0: none.
+	 * The region of the device tree or our tables that the kernel took into its
+	 * map of memory all the same; `lost` says it. size 0: none.
 	 */
 	struct fb_range covered;
+	bool reloadable; /* it was our tables', and a kexec would bring it */
 };
 
 /*
@@ -75,6 +77,8 @@ void fb_regions_free(struct fb_regions *regions);
  *   -EFAULT    it reaches past the memory there is (/sys/firmware/memmap, where
  *              the kernel has that), or the kernel has it in its map of
  *              memory; status FB_EXIT_IMPOSSIBLE
+ *   -EADDRINUSE the same, but the next kernel has it if `load` starts it;
+ *              status FB_EXIT_FAILED
  */
 int fb_region_choose(const struct fb_regions *regions, const struct fb_range *wanted,
 		     struct fb_region *region, struct fb_err *err);

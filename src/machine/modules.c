@@ -9,6 +9,7 @@
 #include <string.h>
 
 #include "base/util.h"
+#include "machine/arch.h"
 #include "machine/dtree.h"
 
 static const struct fb_module from_e820 = { "nd_e820", "CONFIG_X86_PMEM_LEGACY",
@@ -17,6 +18,9 @@ static const struct fb_module from_e820 = { "nd_e820", "CONFIG_X86_PMEM_LEGACY",
 static const struct fb_module from_tree = { "of_pmem", "CONFIG_OF_PMEM",
 					    "/sys/bus/platform/drivers/of_pmem",
 					    FB_MODULE_MISSING };
+static const struct fb_module from_tables = { "nfit", "CONFIG_ACPI_NFIT",
+					      "/sys/bus/acpi/drivers/nfit",
+					      FB_MODULE_MISSING };
 static const struct fb_module always[] = {
 	{ "nd_pmem", "CONFIG_BLK_DEV_PMEM", "/sys/bus/nd/drivers/nd_pmem",
 	  FB_MODULE_MISSING },
@@ -76,7 +80,10 @@ void fb_modules_read(const struct fb_sys *sys, struct fb_module *modules, size_t
 {
 	size_t n = 0;
 
-	modules[n++] = fb_dtree_present(sys) ? from_tree : from_e820;
+	if (fb_dtree_present(sys))
+		modules[n++] = from_tree;
+	else
+		modules[n++] = fb_arch_is_arm64(sys) ? from_tables : from_e820;
 	for (size_t i = 0; i < FB_ARRAY_SIZE(always); i++)
 		modules[n++] = always[i];
 	for (size_t i = 0; i < n; i++) {

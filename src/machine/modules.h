@@ -30,7 +30,8 @@ struct fb_module {
 
 /*
  * The modules in the order of loading, FB_MODULES_MAX at most: nd_e820 (of_pmem
- * where the machine has a device tree), nd_pmem, dax_pmem, device_dax, kmem.
+ * where the machine has a device tree, nfit on arm64 without one), nd_pmem,
+ * dax_pmem, device_dax, kmem.
  * `modules` is filled, *count set. Never fails: what cannot be read is missing.
  */
 void fb_modules_read(const struct fb_sys *sys, struct fb_module *modules,

@@ -9,6 +9,7 @@
 #include "fake_sys.h"
 
 #include "engine/region.h"
+#include "format/acpi.h"
 #include "machine/iomem.h"
 
 #define ND  "/sys/bus/nd/devices"
@@ -256,6 +257,53 @@ static void device_tree_damaged(void **state)
 	expect_error(NULL, ENODEV, FB_EXIT_IMPOSSIBLE, "no region");
 }
 
+/* Tables of ours: 2,064 MiB at 0x1a7000000. */
+static void put_tables(void)
+{
+	static const struct fb_acpi_tables tables = {
+		.region = { 0x1a7000000, 0x81000000 }, .srat = false
+	};
+	fb_autofree void *archive = NULL;
+	size_t size, length = 96;
+	char *nfit;
+
+	assert_int_equal(fb_acpi_archive(&tables, &archive, &size, NULL), 0);
+	nfit = memmem(archive, size, "NFIT", 4);
+	assert_non_null(nfit);
+	fake_set_bytes("/sys/firmware/acpi/tables/NFIT", nfit, length, false);
+}
+
+/* arm64 under ACPI: nothing but the table tells of it until nfit is loaded. */
+static void tables_alone(void **state)
+{
+	struct fb_region r;
+
+	(void)state;
+	put_tables();
+	fake_put("/proc/cmdline", "console=ttyAMA0 mem=5808M\n");
+	fake_put("/proc/iomem", "04000000-07ffffff : reserved\n"
+				"40000000-1a6ffffff : System RAM\n"
+				"23c440000-23c72ffff : reserved\n");
+	r = find(NULL);
+	assert_int_equal(r.origin, FB_ORIGIN_TABLES);
+	assert_int_equal(r.range.start, 0x1a7000000);
+	assert_int_equal(r.range.size, 0x81000000);
+	assert_int_equal(r.mode, FB_NS_NONE);
+}
+
+/* Without mem=, or where firmware put the kernel into it. */
+static void tables_covered(void **state)
+{
+	(void)state;
+	put_tables();
+	fake_put("/proc/cmdline", "console=ttyAMA0 mem=5808M\n");
+	fake_put("/proc/iomem", "40000000-1a6ffffff : System RAM\n"
+				"1c0000000-1c2ffffff : System RAM\n");
+	expect_error(NULL, EADDRINUSE, FB_EXIT_FAILED,
+		     "0x1a7000000-0x227ffffff of the ACPI tables cannot be used: the "
+		     "kernel has \"System RAM\" there");
+}
+
 static void firmware(void **state)
 {
 	(void)state;
@@ -387,6 +435,8 @@ int main(void)
 		cmocka_unit_test_setup(device_tree_alone, setup),
 		cmocka_unit_test_setup(device_tree_lost, setup),
 		cmocka_unit_test_setup(device_tree_damaged, setup),
+		cmocka_unit_test_setup(tables_alone, setup),
+		cmocka_unit_test_setup(tables_covered, setup),
 		cmocka_unit_test_setup(firmware, setup),
 		cmocka_unit_test_setup(two_regions, setup),
 		cmocka_unit_test_setup(no_region, setup),
