@@ -33,11 +33,28 @@ static uint64_t ram_start(const struct fb_iomem *iomem)
 	return 0;
 }
 
+static bool is_called_kernel(const struct fb_iomem_entry *e)
+{
+	return !strncmp(e->name, "Kernel ", strlen("Kernel "));
+}
+
+/* arm64: between code and data lies what was for the start only, "reserved". */
+static bool is_within_kernel(const struct fb_iomem *iomem,
+			     const struct fb_iomem_entry *e)
+{
+	const struct fb_iomem_entry *last = iomem->entries + iomem->count - 1;
+
+	return e > iomem->entries && e < last && is_called_kernel(e - 1) &&
+	       is_called_kernel(e + 1) &&
+	       fb_range_end(e[-1].range) == e->range.start &&
+	       fb_range_end(e->range) == e[1].range.start;
+}
+
 /* "Kernel code", "Kernel data", ...: where KASLR put this one; see the header. */
 static bool is_kernel(const struct fb_iomem *iomem, const struct fb_iomem_entry *e)
 {
 	return e->range.start - ram_start(iomem) >= LOWEST &&
-	       !strncmp(e->name, "Kernel ", strlen("Kernel "));
+	       (is_called_kernel(e) || is_within_kernel(iomem, e));
 }
 
 /* The rest of the open bank up to `end`; false where that is nothing. */
@@ -161,12 +178,41 @@ static bool choose_above(const struct fb_iomem *iomem,
 	return found;
 }
 
+/* The highest place above `min`; one that ends on the boundary of a block. */
+static int choose_top(const struct fb_iomem *iomem, const struct fb_carve_request *rq,
+		      uint64_t min, uint64_t count, struct fb_carve *carve,
+		      struct fb_err *err)
+{
+	struct gaps g = { .iomem = iomem };
+	struct fb_range gap, bank, region;
+	bool found = false;
+
+	if (fb_mul_overflow(count, rq->block_size, &region.size) ||
+	    fb_add_overflow(region.size, rq->overhead, &region.size))
+		return nothing_fits(iomem, rq, err);
+	while (next_gap(&g, &gap, &bank)) {
+		uint64_t end = fb_align_down(fb_range_end(gap), rq->block_size);
+
+		region.start = end - region.size;
+		if (end < region.size || region.start < min ||
+		    !fb_range_contains(gap, region))
+			continue;
+		/* Banks and gaps come in ascending order. */
+		carve->bank = bank;
+		carve->region = region;
+		found = true;
+	}
+	return found ? 0 : nothing_fits(iomem, rq, err);
+}
+
 static int choose_best(const struct fb_iomem *iomem, const struct fb_carve_request *rq,
 		       uint64_t count, struct fb_carve *carve, struct fb_err *err)
 {
 	uint64_t ram = ram_start(iomem);
 	const uint64_t tiers[] = { 4 * FB_GIB, ram + FB_GIB, ram + LOWEST };
 
+	if (rq->top)
+		return choose_top(iomem, rq, ram + LOWEST, count, carve, err);
 	for (size_t i = 0; i < FB_ARRAY_SIZE(tiers); i++)
 		if (choose_above(iomem, rq, tiers[i], count, carve))
 			return 0;
@@ -218,20 +264,22 @@ static int choose_at(const struct fb_iomem *iomem, const struct fb_carve_request
 	return in_the_way(iomem, carve->region, err);
 }
 
-static uint64_t all_ram(const struct fb_iomem *iomem)
+/* System RAM from `start` on. */
+static uint64_t ram_from(const struct fb_iomem *iomem, uint64_t start)
 {
+	struct fb_range rest = { start, UINT64_MAX - start };
 	uint64_t sum = 0;
 
 	for (size_t i = 0; i < iomem->count; i++)
 		if (is_bank(&iomem->entries[i]))
-			sum += iomem->entries[i].range.size;
+			sum += fb_range_intersect(iomem->entries[i].range, rest).size;
 	return sum;
 }
 
 int fb_carve_choose(const struct fb_iomem *iomem, const struct fb_carve_request *rq,
 		    struct fb_carve *carve, struct fb_err *err)
 {
-	struct fb_carve c = { .ram = all_ram(iomem) };
+	struct fb_carve c = { .ram = ram_from(iomem, 0) };
 	uint64_t count;
 	int rc;
 
@@ -246,6 +294,38 @@ int fb_carve_choose(const struct fb_iomem *iomem, const struct fb_carve_request 
 	c.usable.start = fb_range_end(c.region) - c.usable.size;
 	c.first_block = c.usable.start / rq->block_size;
 	c.block_count = count;
+	c.above = ram_from(iomem, fb_range_end(c.region));
 	*carve = c;
 	return 0;
+}
+
+/* What memblock has: arch/arm64/kernel/setup.c gives both names. */
+static bool is_memory(const struct fb_iomem_entry *e)
+{
+	return is_bank(e) || (!e->depth && !strcmp(e->name, "reserved"));
+}
+
+uint64_t fb_carve_mem(const struct fb_iomem *iomem, uint64_t start)
+{
+	struct fb_range below = { 0, start };
+	uint64_t total = 0;
+
+	for (size_t i = 0; i < iomem->count; i++)
+		if (is_memory(&iomem->entries[i]))
+			total += fb_range_intersect(iomem->entries[i].range, below).size;
+	return total;
+}
+
+uint64_t fb_carve_mem_end(const struct fb_iomem *iomem, uint64_t total)
+{
+	for (size_t i = 0; i < iomem->count; i++) {
+		const struct fb_iomem_entry *e = &iomem->entries[i];
+
+		if (!is_memory(e))
+			continue;
+		if (total <= e->range.size)
+			return e->range.start + total;
+		total -= e->range.size;
+	}
+	return UINT64_MAX;
 }

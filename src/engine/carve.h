@@ -25,6 +25,7 @@ struct fb_carve_request {
 	uint64_t at;
 	uint64_t block_size; /* a power of two */
 	uint64_t overhead;   /* what devdax keeps, a multiple of FB_CARVE_ALIGN */
+	bool top; /* RAM will end where the region begins: the highest place */
 };
 
 /* The kernel maps and adds persistent memory in pieces of 2 MiB
@@ -46,6 +47,7 @@ struct fb_carve {
 	uint64_t block_count;
 	struct fb_range bank; /* the System RAM it is taken from */
 	uint64_t ram;	      /* System RAM now, all banks */
+	uint64_t above;	      /* of it above the region: with `top` nobody has it */
 };
 
 /*
@@ -60,6 +62,11 @@ struct fb_carve {
  * its first 128 MiB; with `at_set` only that one address. There the blocks
  * begin at the first boundary behind the overhead.
  *
+ * With `top` it is the highest place above the first 128 MiB instead, for mem=,
+ * which takes everything above away. What firmware and this kernel have at the
+ * end of RAM cannot be told apart in /proc/iomem, and the next kernel reads
+ * some of it, so the region ends below all of that.
+ *
  * The facts need not come from /proc/iomem: a device tree's do as well
  * (fb_dtb_iomem()).
  *
@@ -69,5 +76,16 @@ struct fb_carve {
 int fb_carve_choose(const struct fb_iomem *iomem,
 		    const struct fb_carve_request *request, struct fb_carve *carve,
 		    struct fb_err *err);
+
+/*
+ * The number behind mem= with which RAM ends at `start` on arm64. It is a total:
+ * what the kernel knows of memory below, "System RAM" and what firmware keeps of
+ * it, "reserved" at the top level (memblock_mem_limit_remove_map(), mm/memblock.c;
+ * request_standard_resources(), arch/arm64/kernel/setup.c; 6.12).
+ */
+uint64_t fb_carve_mem(const struct fb_iomem *iomem, uint64_t start);
+
+/* The other way: where RAM ends with mem=`total`; UINT64_MAX: it is not cut. */
+uint64_t fb_carve_mem_end(const struct fb_iomem *iomem, uint64_t total);
 
 #endif

@@ -176,7 +176,7 @@ static void test_choose(void **state)
 
 static void test_ram(void **state)
 {
-	struct fb_carve_request rq = { 2 * G, false, 0, 128 * M, 2 * M };
+	struct fb_carve_request rq = { 2 * G, false, 0, 128 * M, 2 * M, false };
 	struct fb_iomem iomem = { NULL, 0 };
 	struct fb_carve c;
 
@@ -187,11 +187,87 @@ static void test_ram(void **state)
 	fb_iomem_free(&iomem);
 }
 
+/* arm64 with UEFI and ACPI (QEMU virt): what firmware keeps is at the top level. */
+static const char uefi[] = "04000000-07ffffff : reserved\n"
+			   "09000000-09000fff : ARMH0011:00\n"
+			   "40000000-23c43ffff : System RAM\n"
+			   "  f8000000-ffffffff : reserved\n"
+			   "  229600000-2317fffff : reserved\n"
+			   "  231800000-2334fffff : Kernel code\n"
+			   "  233500000-233e6ffff : reserved\n"
+			   "  233e70000-23432ffff : Kernel data\n"
+			   "  238ec0000-2399fafff : reserved\n"
+			   "23c440000-23c72ffff : reserved\n"
+			   "23c730000-23fbfffff : System RAM\n"
+			   "23fc00000-23ffdffff : reserved\n";
+
+/* The same; firmware put the kernel into the middle. */
+static const char uefi_kaslr[] = "04000000-07ffffff : reserved\n"
+				 "40000000-23c43ffff : System RAM\n"
+				 "  f8000000-ffffffff : reserved\n"
+				 "  1d1800000-1d34fffff : Kernel code\n"
+				 "  1d3500000-1d3e6ffff : reserved\n"
+				 "  1d3e70000-1d432ffff : Kernel data\n"
+				 "  229600000-2317fffff : reserved\n"
+				 "23c440000-23c72ffff : reserved\n";
+
+static struct fb_carve choose_top(const char *text, struct fb_iomem *iomem)
+{
+	struct fb_carve_request rq = { 2 * G, false, 0, 128 * M, 16 * M, true };
+	struct fb_carve c;
+
+	assert_int_equal(fb_iomem_parse(text, iomem, NULL), 0);
+	assert_int_equal(fb_carve_choose(iomem, &rq, &c, NULL), 0);
+	assert_int_equal(c.region.start, 0x1a7000000);
+	assert_int_equal(c.region.size, 2 * G + 16 * M);
+	assert_int_equal(c.first_block, 0x1a8000000 / (128 * M));
+	assert_int_equal(c.block_count, 16);
+	return c;
+}
+
+/* The figures of a guest: with mem=5808M its RAM ended at 0x1a7000000. */
+static void test_top(void **state)
+{
+	struct fb_iomem iomem = { NULL, 0 };
+	struct fb_carve c = choose_top(uefi, &iomem);
+
+	(void)state;
+	assert_int_equal(c.above, 0x23c440000 - 0x228000000 + 0x23fc00000 - 0x23c730000);
+	assert_int_equal(fb_carve_mem(&iomem, c.region.start), 5808 * M);
+	assert_int_equal(fb_carve_mem_end(&iomem, 5808 * M), 0x1a7000000);
+	assert_int_equal(fb_carve_mem_end(&iomem, 64 * M), 0x8000000);
+	assert_int_equal(fb_carve_mem_end(&iomem, 64 * M + 1), 0x40000001);
+	assert_int_equal(fb_carve_mem_end(&iomem, 64 * G), UINT64_MAX);
+	fb_iomem_free(&iomem);
+	choose_top(uefi_kaslr, &iomem);
+	fb_iomem_free(&iomem);
+}
+
+static void test_top_full(void **state)
+{
+	struct fb_carve_request rq = { 4 * G, false, 0, 128 * M, 16 * M, true };
+	struct fb_iomem iomem = { NULL, 0 };
+	struct fb_err err = FB_ERR_INIT;
+	struct fb_carve c;
+
+	(void)state;
+	assert_int_equal(fb_iomem_parse(uefi, &iomem, NULL), 0);
+	assert_int_equal(fb_carve_choose(&iomem, &rq, &c, NULL), 0);
+	assert_int_equal(c.region.start, 0x127000000);
+	rq.size = 5 * G;
+	assert_int_equal(fb_carve_choose(&iomem, &rq, &c, &err), -ENOSPC);
+	rq.size = UINT64_MAX;
+	assert_int_equal(fb_carve_choose(&iomem, &rq, &c, &err), -ENOSPC);
+	fb_iomem_free(&iomem);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_choose),
 		cmocka_unit_test(test_ram),
+		cmocka_unit_test(test_top),
+		cmocka_unit_test(test_top_full),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
