@@ -84,8 +84,8 @@ endif
 # ---- sources: explicit and sorted, a layer each --------------------------
 BASE := err facts pool range tree util
 FORMAT := acpi cmdline dtb dtb_overlay erofs erofs_decode header
-MACHINE := acpi arch clock dtree fwmap holders hook iomem kconfig kexec kexec_method \
-	kexec_tools kmsg kpage lease loop memblk modules mounts namespace plan run \
+MACHINE := acpi arch clock dtree file fwmap holders hook iomem kconfig kexec \
+	kexec_method kexec_tools kmsg kpage lease loop memblk modules mounts namespace plan run \
 	store sys watch
 ENGINE := carve hotplug image_map image_plan image_read image_replan \
 	image_work image_write lazy lazy_fill lazy_gate region state_copy state_late state_match \

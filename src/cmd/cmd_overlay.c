@@ -2,19 +2,17 @@
 /* overlay - takes a region out of a device tree: the overlay, and the result. */
 #define _GNU_SOURCE
 #include <errno.h>
-#include <fcntl.h>
 #include <getopt.h>
 #include <inttypes.h>
 #include <json-c/json.h>
 #include <limits.h>
 #include <string.h>
-#include <sys/stat.h>
-#include <unistd.h>
 
 #include "base/util.h"
 #include "cmd/cmd.h"
 #include "engine/carve.h"
 #include "format/dtb.h"
+#include "machine/file.h"
 #include "machine/memblk.h"
 
 /* The tree that this kernel was booted with (drivers/of/fdt.c, root only). */
@@ -222,44 +220,6 @@ static int choose(const struct fb_context *ctx, const struct options *o,
 
 /* ---- writing --------------------------------------------------------------- */
 
-static int write_all(int fd, const char *data, size_t size)
-{
-	while (size) {
-		ssize_t n = write(fd, data, size);
-
-		if (n < 0)
-			return -errno;
-		data += n;
-		size -= (size_t)n;
-	}
-	return 0;
-}
-
-/* Complete or as it was; a device or a pipe is simply written to. */
-static int write_file(const char *path, const void *data, size_t size,
-		      struct fb_err *err)
-{
-	fb_autofree char *temporary = fb_asprintf("%s.XXXXXX", path);
-	struct stat st;
-	bool plain = stat(path, &st) || S_ISREG(st.st_mode);
-	fb_autoclose int fd = -1;
-	int rc;
-
-	if (!temporary)
-		return fb_err_sys(err, ENOMEM, "%s", path);
-	fd = plain ? mkostemp(temporary, O_CLOEXEC) : open(path, O_WRONLY | O_CLOEXEC);
-	if (fd < 0)
-		return fb_err_sys(err, errno, "cannot write %s", path);
-	rc = write_all(fd, data, size);
-	if (!rc && plain && (fchmod(fd, 0644) || fsync(fd) || rename(temporary, path)))
-		rc = -errno;
-	if (!rc)
-		return 0;
-	if (plain)
-		unlink(temporary);
-	return fb_err_sys(err, -rc, "cannot write %s", path);
-}
-
 /* A node that has the region's name and is something else would spoil it. */
 static int prove(const void *merged, size_t size, struct fb_range region,
 		 struct fb_err *err)
@@ -291,11 +251,11 @@ static int write_files(const struct options *o, const struct result *r,
 	if (!rc)
 		rc = fb_dtb_overlay_text(&r->overlay, &text, err);
 	if (!rc && o->output)
-		rc = write_file(o->output, blob, blob_size, err);
+		rc = fb_file_write(o->output, blob, blob_size, err);
 	if (!rc && o->apply)
-		rc = write_file(o->apply, merged, merged_size, err);
+		rc = fb_file_write(o->apply, merged, merged_size, err);
 	if (!rc && o->dts)
-		rc = write_file(o->dts, text, strlen(text), err);
+		rc = fb_file_write(o->dts, text, strlen(text), err);
 	return rc;
 }
 
