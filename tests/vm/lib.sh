@@ -14,6 +14,7 @@
 #                                 virtio-net: at 10.0.2.2 TFTP has /host's files
 #   # vm-timeout: 300             seconds until the guest is killed
 #   # vm-mem: 8G  # vm-smp: 2  # vm-cpu: max  # vm-region: 2G!4G|none  # vm-append: TEXT
+#   # vm-firmware: uefi           arm64: with ACPI, and no region
 #   # vm-allow-reset: yes         a reset boots again instead of ending the run
 #   # vm-expect-log: REGEX        kernel complaints that this test provokes; name
 #                                 'Call Trace' too when the complaint brings one
