@@ -45,8 +45,7 @@ static bool is_within_kernel(const struct fb_iomem *iomem,
 	const struct fb_iomem_entry *last = iomem->entries + iomem->count - 1;
 
 	return e > iomem->entries && e < last && is_called_kernel(e - 1) &&
-	       is_called_kernel(e + 1) &&
-	       fb_range_end(e[-1].range) == e->range.start &&
+	       is_called_kernel(e + 1) && fb_range_end(e[-1].range) == e->range.start &&
 	       fb_range_end(e->range) == e[1].range.start;
 }
 
@@ -312,7 +311,8 @@ uint64_t fb_carve_mem(const struct fb_iomem *iomem, uint64_t start)
 
 	for (size_t i = 0; i < iomem->count; i++)
 		if (is_memory(&iomem->entries[i]))
-			total += fb_range_intersect(iomem->entries[i].range, below).size;
+			total +=
+				fb_range_intersect(iomem->entries[i].range, below).size;
 	return total;
 }
 

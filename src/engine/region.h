@@ -39,8 +39,8 @@ struct fb_regions {
 	size_t count;
 	/*
 	 * What the command line, the device tree or our tables asked for and the
-	 * kernel did not make, one sentence with the reason ("memmap=2G!14G on the command line is not
-	 * in /proc/iomem: ..."); "" when everything is there.
+	 * kernel did not make, one sentence with the reason ("memmap=2G!14G on the
+	 * command line is not in /proc/iomem: ..."); "" when everything is there.
 	 */
 	char lost[FB_REGION_LOST_MAX];
 	/*

@@ -137,14 +137,14 @@ bool fb_acpi_nfit_range(const void *nfit, size_t size, size_t n, struct fb_range
  * ACPI0012 is the NVDIMM root device (9.19.2).
  */
 static const uint8_t ssdt_body[] = {
-	0x10, 0x1c,			      /* ScopeOp, 28 bytes from here */
-	0x5c, 0x5f, 0x53, 0x42, 0x5f,	      /* \_SB_ */
-	0x5b, 0x82, 0x14,		      /* DeviceOp, 20 bytes from here */
-	0x46, 0x42, 0x4e, 0x56,		      /* FBNV */
-	0x08, 0x5f, 0x48, 0x49, 0x44,	      /* NameOp _HID */
-	0x0d,				      /* StringPrefix */
-	0x41, 0x43, 0x50, 0x49,		      /* ACPI */
-	0x30, 0x30, 0x31, 0x32, 0x00,	      /* 0012 and a NUL */
+	0x10, 0x1c,		      /* ScopeOp, 28 bytes from here */
+	0x5c, 0x5f, 0x53, 0x42, 0x5f, /* \_SB_ */
+	0x5b, 0x82, 0x14,	      /* DeviceOp, 20 bytes from here */
+	0x46, 0x42, 0x4e, 0x56,	      /* FBNV */
+	0x08, 0x5f, 0x48, 0x49, 0x44, /* NameOp _HID */
+	0x0d,			      /* StringPrefix */
+	0x41, 0x43, 0x50, 0x49,	      /* ACPI */
+	0x30, 0x30, 0x31, 0x32, 0x00, /* 0012 and a NUL */
 };
 
 static uint32_t make_ssdt(const struct fb_acpi_tables *tables, uint8_t *table)
@@ -204,8 +204,9 @@ static void add_member(struct archive *a, const char *name, unsigned int mode,
 	char *at = (char *)a->bytes + a->size;
 
 	/* inode mode uid gid links mtime size, device numbers, name, checksum */
-	snprintf(at, CPIO_HEADER + 1, MAGIC "%08X%08X%08X%08X%08X%08X%08X%08X%08X%08X"
-					    "%08X%08X%08X",
+	snprintf(at, CPIO_HEADER + 1,
+		 MAGIC "%08X%08X%08X%08X%08X%08X%08X%08X%08X%08X"
+		       "%08X%08X%08X",
 		 ++a->inode, mode, 0u, 0u, (mode & 040000) ? 2u : 1u, 0u, size, 0u, 0u,
 		 0u, 0u, (unsigned int)name_size, 0u);
 	memcpy(at + CPIO_HEADER, name, name_size);

@@ -232,7 +232,8 @@ static void test_top(void **state)
 	struct fb_carve c = choose_top(uefi, &iomem);
 
 	(void)state;
-	assert_int_equal(c.above, 0x23c440000 - 0x228000000 + 0x23fc00000 - 0x23c730000);
+	assert_int_equal(c.above,
+			 0x23c440000 - 0x228000000 + 0x23fc00000 - 0x23c730000);
 	assert_int_equal(fb_carve_mem(&iomem, c.region.start), 5808 * M);
 	assert_int_equal(fb_carve_mem_end(&iomem, 5808 * M), 0x1a7000000);
 	assert_int_equal(fb_carve_mem_end(&iomem, 64 * M), 0x8000000);
