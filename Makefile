@@ -94,7 +94,7 @@ ENGINE := carve hotplug image_map image_plan image_read image_replan \
 CMD := cmd_check cmd_hotadd cmd_hotremove cmd_image cmd_load cmd_overlay cmd_plan \
 	cmd_reboot cmd_release cmd_restore cmd_save cmd_status cmd_timeline config \
 	hotplug hugepages inplace inplace_release lazyrestore lazystatus load main \
-	out precopy regionstore restore save unpack
+	out precopy regionstore restore save tables unpack
 MODULES := $(BASE:%=base/%) $(FORMAT:%=format/%) $(MACHINE:%=machine/%) \
 	$(ENGINE:%=engine/%) $(CMD:%=cmd/%)
 OBJS := $(MODULES:%=$(B)/%.o)

@@ -20,6 +20,7 @@
 
 #include "base/util.h"
 #include "cmd/cmd.h"
+#include "cmd/tables.h"
 #include "engine/hotplug.h"
 #include "engine/region.h"
 #include "format/cmdline.h"
@@ -123,30 +124,43 @@ static void check_hotplug(struct checker *c)
 		    fb_size_text(c->block_size, size));
 }
 
+/* How the machine is told of a region, and where options count. */
+enum machine_kind { ANY, BY_MEMMAP, BY_TREE, BY_TABLES };
+
 struct option {
 	const char *name;
 	enum level without; /* what it is if the option is not set */
 	const char *why;
-	const char *machine; /* only there; NULL: everywhere */
+	enum machine_kind kind;
 };
 
 static const struct option options[] = {
-	{ "MEMORY_HOTREMOVE", IMPOSSIBLE, "hot-remove", NULL },
-	{ "NVDIMM_DAX", IMPOSSIBLE, "devdax namespaces", NULL },
-	{ "DEV_DAX_PMEM", IMPOSSIBLE, "devdax namespaces", NULL },
-	{ "DEV_DAX_KMEM", IMPOSSIBLE, "hot-add", NULL },
-	{ "X86_PMEM_LEGACY", IMPOSSIBLE, "memmap= regions", "x86_64" },
-	{ "OF_PMEM", IMPOSSIBLE, "regions in the device tree", "aarch64" },
-	{ "EROFS_FS", NOTE, "mounting an image", NULL },
-	{ "FS_DAX", NOTE, "mounting an image with -o dax", NULL },
-	{ "FANOTIFY_ACCESS_PERMISSIONS", NOTE, "restore --mode lazy", NULL },
-	{ "OVERLAY_FS", NOTE, "restore --mode inplace", NULL },
-	{ "TRANSPARENT_HUGEPAGE", NOTE, "huge pages in the ramdisk", NULL },
-	{ "PROC_PAGE_MONITOR", NOTE, "taking the emptiest blocks first", NULL },
+	{ "MEMORY_HOTREMOVE", IMPOSSIBLE, "hot-remove", ANY },
+	{ "NVDIMM_DAX", IMPOSSIBLE, "devdax namespaces", ANY },
+	{ "DEV_DAX_PMEM", IMPOSSIBLE, "devdax namespaces", ANY },
+	{ "DEV_DAX_KMEM", IMPOSSIBLE, "hot-add", ANY },
+	{ "X86_PMEM_LEGACY", IMPOSSIBLE, "memmap= regions", BY_MEMMAP },
+	{ "OF_PMEM", IMPOSSIBLE, "regions in the device tree", BY_TREE },
+	{ "ACPI_TABLE_UPGRADE", IMPOSSIBLE, "regions by ACPI tables", BY_TABLES },
+	{ "ACPI_NFIT", IMPOSSIBLE, "regions by ACPI tables", BY_TABLES },
+	{ "EROFS_FS", NOTE, "mounting an image", ANY },
+	{ "FS_DAX", NOTE, "mounting an image with -o dax", ANY },
+	{ "FANOTIFY_ACCESS_PERMISSIONS", NOTE, "restore --mode lazy", ANY },
+	{ "OVERLAY_FS", NOTE, "restore --mode inplace", ANY },
+	{ "TRANSPARENT_HUGEPAGE", NOTE, "huge pages in the ramdisk", ANY },
+	{ "PROC_PAGE_MONITOR", NOTE, "taking the emptiest blocks first", ANY },
 };
+
+static enum machine_kind kind_of(const struct checker *c)
+{
+	if (fb_tables_machine(c->ctx))
+		return BY_TABLES;
+	return arm64(c) ? BY_TREE : BY_MEMMAP;
+}
 
 static void check_options(struct checker *c)
 {
+	enum machine_kind kind = kind_of(c);
 	struct fb_err why = FB_ERR_INIT;
 
 	if (fb_kconfig_read(&c->ctx->sys, &c->kconfig, &why)) {
@@ -158,7 +172,7 @@ static void check_options(struct checker *c)
 		const struct option *o = &options[i];
 		char name[48], fix[96];
 
-		if (o->machine && strcmp(o->machine, c->machine))
+		if (o->kind != ANY && o->kind != kind)
 			continue;
 		snprintf(name, sizeof(name), "CONFIG_%s", o->name);
 		snprintf(fix, sizeof(fix), "use a kernel with %s", name);
@@ -281,6 +295,24 @@ static void check_placement(struct checker *c)
 		add(c, OK, "placement", "", "hot-add gains %s", gained);
 }
 
+/* What a new region would need, and what the one that is there had. */
+static void check_tables(struct checker *c)
+{
+	struct fb_err why = FB_ERR_INIT;
+	int rc;
+
+	if (!fb_tables_machine(c->ctx) ||
+	    (c->have_region && c->region.origin != FB_ORIGIN_TABLES))
+		return;
+	rc = fb_tables_possible(c->ctx, &why);
+	if (rc)
+		add(c, why.status == FB_EXIT_IMPOSSIBLE ? IMPOSSIBLE : MISSING,
+		    "ACPI tables", "", "%s", why.text);
+	else
+		add(c, OK, "ACPI tables", "",
+		    "of a region, in front of the initrd: the kernel takes them");
+}
+
 /* The next kernel must see the same region: x86 by its command line. */
 static void check_carry(struct checker *c)
 {
@@ -290,6 +322,10 @@ static void check_carry(struct checker *c)
 	if (c->have_region && c->region.origin == FB_ORIGIN_DEVICE_TREE)
 		add(c, OK, "carry-over", "",
 		    "the node in the running device tree, which kexec passes on");
+	if (c->have_region && c->region.origin == FB_ORIGIN_TABLES)
+		add(c, OK, "carry-over", "",
+		    "mem= of the running command line and the ACPI tables, which "
+		    "`load` passes on; by kexec only, never through firmware");
 	if (!c->have_region || c->region.origin != FB_ORIGIN_MEMMAP)
 		return;
 	if (fb_sys_read(&c->ctx->sys, "/proc/cmdline", &cmdline, NULL, &why) ||
@@ -306,6 +342,16 @@ static void check_carry(struct checker *c)
 		add(c, OK, "KASLR", "", "keeps out of the region");
 }
 
+static const char *fix_of_node(const struct checker *c)
+{
+	if (c->region.origin == FB_ORIGIN_DEVICE_TREE)
+		return "numa-node-id = <0> in the pmem-region node";
+	if (c->region.origin == FB_ORIGIN_MEMMAP)
+		return "a region that does not end where RAM ends: `fastboot plan "
+		       "--size ... --at` a lower address";
+	return "tables of `fastboot plan --acpi-tables`, with an SRAT";
+}
+
 static void check_use(struct checker *c)
 {
 	if (!c->have_region)
@@ -319,9 +365,10 @@ static void check_use(struct checker *c)
 		add(c, MISSING, "namespace", "reboot",
 		    "the kernel keeps the region until the next reboot: kmem was "
 		    "unbound while blocks were online");
-	if (arm64(c) && c->region.node < 0)
-		add(c, MISSING, "NUMA node",
-		    "numa-node-id = <0> in the pmem-region node",
+	/* Only a device tree tells it before the drivers are there. */
+	if (c->region.node < 0 &&
+	    (c->region.nd_region[0] || c->region.origin == FB_ORIGIN_DEVICE_TREE))
+		add(c, MISSING, "NUMA node", fix_of_node(c),
 		    "the region has none, so kmem refuses it");
 }
 
@@ -498,6 +545,7 @@ static int run(const struct fb_context *ctx, int argc, char **argv, struct fb_er
 	check_kpageflags(&c);
 	check_region(&c);
 	check_placement(&c);
+	check_tables(&c);
 	check_carry(&c);
 	check_use(&c);
 	check_kexec(&c);

@@ -87,7 +87,7 @@ static int find_region(const struct fb_context *ctx, struct fb_region *found,
 
 	*region = rc ? NULL : found;
 	/* Not an error: the first kernel with a region can be loaded so. */
-	return rc == -ENODEV && !wanted ? 0 : rc;
+	return (rc == -ENODEV && !wanted) || rc == -EADDRINUSE ? 0 : rc;
 }
 
 static int perform(const struct fb_context *ctx, struct fb_load *load,

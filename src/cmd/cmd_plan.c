@@ -8,24 +8,36 @@
 
 #include "base/util.h"
 #include "cmd/cmd.h"
+#include "cmd/tables.h"
 #include "engine/carve.h"
-#include "machine/memblk.h"
 #include "format/cmdline.h"
+#include "machine/acpi.h"
 #include "machine/dtree.h"
 #include "machine/iomem.h"
+#include "machine/memblk.h"
 
 struct options {
 	uint64_t size, at;
 	bool at_set;
+	const char *tables; /* --acpi-tables; NULL: not given */
+};
+
+/* How a machine is told of the region. */
+enum way {
+	BY_MEMMAP,
+	BY_TREE,   /* a node */
+	BY_TABLES, /* ACPI tables in front of the initrd, and mem= */
 };
 
 /* Everything that is printed, as text or as JSON. */
 struct result {
 	struct fb_carve_request request;
 	struct fb_carve carve;
-	bool device_tree; /* no memmap= there: a node */
+	enum way way;
 	char memmap[FB_MEMMAP_TEXT_MAX];
+	char mem[FB_TABLES_MEM_MAX];
 	struct fb_range existing; /* a region that is there already */
+	bool kept;		  /* and it is what is asked for: BY_TABLES */
 	struct fb_err kaslr;	  /* error 0: all right */
 };
 
@@ -34,6 +46,7 @@ static int parse(int argc, char **argv, struct options *o, struct fb_err *err)
 	static const struct option options[] = {
 		{ "size", required_argument, NULL, 's' },
 		{ "at", required_argument, NULL, 'a' },
+		{ "acpi-tables", required_argument, NULL, 't' },
 		{ NULL, 0, NULL, 0 },
 	};
 	bool size_set = false;
@@ -43,6 +56,10 @@ static int parse(int argc, char **argv, struct options *o, struct fb_err *err)
 	while ((c = getopt_long(argc, argv, ":s:a:", options, NULL)) != -1) {
 		uint64_t *value = c == 'a' ? &o->at : &o->size;
 
+		if (c == 't') {
+			o->tables = optarg;
+			continue;
+		}
 		if (c != 'a' && c != 's')
 			return fb_usage_option(err, argv, c);
 		if (fb_parse_size(optarg, value))
@@ -64,10 +81,13 @@ static int find_existing(const struct fb_sys *sys, const struct fb_iomem *iomem,
 			 struct fb_range *existing, struct fb_err *err)
 {
 	struct fb_dtree_regions nodes = { NULL, 0 };
+	struct fb_acpi acpi = { .foreign_nfit = false };
 	int rc = fb_dtree_regions(sys, &nodes, err);
 
-	if (!rc && nodes.count)
-		*existing = nodes.list[0].range;
+	if (!rc)
+		rc = fb_acpi_read(sys, &acpi, err);
+	if (!rc)
+		*existing = nodes.count ? nodes.list[0].range : acpi.region;
 	free(nodes.list);
 	for (size_t i = 0; i < iomem->count && !existing->size; i++)
 		if (!iomem->entries[i].depth &&
@@ -90,33 +110,110 @@ static int check_kaslr(const struct fb_sys *sys, struct result *r, struct fb_err
 	return rc;
 }
 
-static int make(const struct fb_sys *sys, const struct options *o, struct result *r,
-		struct fb_err *err)
+/* Is the region of this boot's tables what is asked for? Then it stays. */
+static bool keep_existing(const struct fb_iomem *iomem, struct result *r)
 {
-	struct fb_iomem iomem = { NULL, 0 };
-	int rc = fb_memblk_size(sys, &r->request.block_size, err);
+	const struct fb_carve_request *rq = &r->request;
+	struct fb_range region = r->existing, usable;
 
-	if (!rc)
-		rc = fb_iomem_read(sys, &iomem, err);
+	if (r->way != BY_TABLES || region.size <= rq->overhead ||
+	    (rq->at_set && rq->at != region.start))
+		return false;
+	usable.start = region.start + rq->overhead;
+	usable.size = region.size - rq->overhead;
+	usable = fb_range_shrink(usable, rq->block_size);
+	if (usable.size != fb_align_up(rq->size, rq->block_size))
+		return false;
+	r->carve = (struct fb_carve){ .region = region,
+				      .usable = usable,
+				      .first_block = usable.start / rq->block_size,
+				      .block_count = usable.size / rq->block_size,
+				      .bank = region,
+				      .ram = fb_carve_mem(iomem, region.start) };
+	return true;
+}
+
+static enum way choose_way(const struct fb_context *ctx)
+{
+	if (fb_dtree_present(&ctx->sys))
+		return BY_TREE;
+	return fb_tables_machine(ctx) ? BY_TABLES : BY_MEMMAP;
+}
+
+static int check_way(const struct fb_context *ctx, const struct options *o,
+		     const struct result *r, struct fb_err *err)
+{
+	if (r->way == BY_TABLES)
+		return fb_tables_possible(ctx, err);
+	if (!o->tables)
+		return 0;
+	return fb_err_set(err, EINVAL,
+			  "--acpi-tables is for arm64 machines without a "
+			  "device tree; this one needs %s",
+			  r->way == BY_TREE ? "an overlay: `fastboot overlay`"
+					    : "memmap= only: leave the option out");
+}
+
+static int choose(const struct fb_context *ctx, const struct fb_iomem *iomem,
+		  struct result *r, struct fb_err *err)
+{
+	int rc = find_existing(&ctx->sys, iomem, &r->existing, err);
+
 	if (rc)
 		return rc;
-	r->device_tree = fb_dtree_present(sys);
-	r->request.size = o->size;
-	r->request.at = o->at;
-	r->request.at_set = o->at_set;
-	r->request.overhead =
-		r->device_tree ? FB_CARVE_OVERHEAD_ARM64 : FB_CARVE_OVERHEAD_X86;
-	rc = find_existing(sys, &iomem, &r->existing, err);
-	if (!rc)
-		rc = fb_carve_choose(&iomem, &r->request, &r->carve, err);
-	fb_iomem_free(&iomem);
+	r->kept = keep_existing(iomem, r);
+	if (!r->kept)
+		rc = fb_carve_choose(iomem, &r->request, &r->carve, err);
 	if (rc)
 		return rc;
 	fb_memmap_text(r->carve.region, r->memmap);
-	return r->device_tree ? 0 : check_kaslr(sys, r, err);
+	fb_tables_mem_text(iomem, r->carve.region.start, r->mem);
+	return r->way == BY_MEMMAP ? check_kaslr(&ctx->sys, r, err) : 0;
+}
+
+static int make(const struct fb_context *ctx, const struct options *o, struct result *r,
+		struct fb_err *err)
+{
+	struct fb_iomem iomem = { NULL, 0 };
+	int rc;
+
+	r->way = choose_way(ctx);
+	r->request.size = o->size;
+	r->request.at = o->at;
+	r->request.at_set = o->at_set;
+	r->request.top = r->way == BY_TABLES;
+	r->request.overhead =
+		r->way == BY_MEMMAP ? FB_CARVE_OVERHEAD_X86 : FB_CARVE_OVERHEAD_ARM64;
+	rc = check_way(ctx, o, r, err);
+	if (!rc)
+		rc = fb_memblk_size(&ctx->sys, &r->request.block_size, err);
+	if (!rc)
+		rc = fb_iomem_read(&ctx->sys, &iomem, err);
+	if (!rc)
+		rc = choose(ctx, &iomem, r, err);
+	fb_iomem_free(&iomem);
+	return rc;
+}
+
+static int write_tables(const struct fb_context *ctx, const char *path,
+			const struct result *r, struct fb_err *err)
+{
+	struct fb_acpi_tables tables;
+	int rc = fb_tables_make(ctx, r->carve.region, &tables, err);
+
+	return rc ? rc : fb_tables_write(path, &tables, err);
 }
 
 /* ---- for people ---------------------------------------------------------- */
+
+static uint64_t ram_left(const struct result *r)
+{
+	const struct fb_carve *c = &r->carve;
+
+	if (r->kept)
+		return c->ram;
+	return c->ram - c->region.size - (r->way == BY_TABLES ? c->above : 0);
+}
 
 static void say_choice(const struct fb_context *ctx, const struct result *r)
 {
@@ -125,9 +222,14 @@ static void say_choice(const struct fb_context *ctx, const struct result *r)
 	char range[FB_RANGE_TEXT_MAX], bank[FB_RANGE_TEXT_MAX];
 	char a[FB_SIZE_TEXT_MAX], b[FB_SIZE_TEXT_MAX];
 
-	fb_say(ctx, "region     %s, %s, in System RAM %s",
-	       fb_range_text(c->region, range), fb_size_text(c->region.size, a),
-	       fb_range_text(c->bank, bank));
+	if (r->kept)
+		fb_say(ctx, "region     %s, %s: there already",
+		       fb_range_text(c->region, range),
+		       fb_size_text(c->region.size, a));
+	else
+		fb_say(ctx, "region     %s, %s, in System RAM %s",
+		       fb_range_text(c->region, range), fb_size_text(c->region.size, a),
+		       fb_range_text(c->bank, bank));
 	fb_say(ctx,
 	       "hot-added  %s: memory blocks %" PRIu64 " to %" PRIu64 " (%" PRIu64
 	       " of %s)",
@@ -141,8 +243,15 @@ static void say_choice(const struct fb_context *ctx, const struct result *r)
 	if (c->usable.size != r->request.size)
 		fb_say(ctx, "rounded    %s up to whole memory blocks",
 		       fb_size_text(r->request.size, a));
+	if (r->kept)
+		return;
 	fb_say(ctx, "RAM        %s now; %s beside the region", fb_size_text(c->ram, a),
-	       fb_size_text(c->ram - c->region.size, b));
+	       fb_size_text(ram_left(r), b));
+	if (r->way == BY_TABLES && c->above)
+		fb_say(ctx,
+		       "lost       %s above the region: with mem= RAM ends where the "
+		       "region begins",
+		       fb_size_text(fb_align_down(c->above, FB_MIB), a));
 }
 
 static void say_memmap(const struct fb_context *ctx, const char *memmap)
@@ -172,26 +281,72 @@ static void say_overlay(const struct fb_context *ctx, const struct result *r)
 	fb_say(ctx, "and give it to the boot loader: dts/README.md says how for each.");
 }
 
-static void say(const struct fb_context *ctx, const struct result *r)
+static void say_tables_to_make(const struct fb_context *ctx, const struct result *r)
+{
+	fb_say(ctx,
+	       "\nThe firmware has ACPI and no device tree. Make the tables that "
+	       "declare the region:\n\n"
+	       "    fastboot plan --size %" PRIu64 "M --at %#" PRIx64
+	       " --acpi-tables /boot/fastboot-acpi.img",
+	       r->carve.usable.size / FB_MIB, r->carve.region.start);
+}
+
+static void say_tables(const struct fb_context *ctx, const struct options *o,
+		       const struct result *r)
+{
+	fb_say(ctx, "tables     %s%s", o->tables, ctx->dry_run ? ": not written" : "");
+	fb_say(ctx,
+	       "\nPut them in front of the initrd and start the kernel by kexec, with "
+	       "RAM that\nends below the region:\n\n"
+	       "    cat %s /boot/initrd.img-\"$(uname -r)\" >/run/initrd\n"
+	       "    fastboot load --initrd /run/initrd --append %s\n"
+	       "    systemctl kexec\n",
+	       o->tables, r->mem);
+	fb_say(ctx,
+	       "From then on `load` and `reboot` put them in front of every initrd. "
+	       "Neither firmware\nnor boot loader keeps out of the region: what is in "
+	       "it survives a kexec only.\n");
+	fb_say(ctx,
+	       "To have the region after a power-on, too: %s on the command "
+	       "line, and\n"
+	       "GRUB: the file in /boot, its name in GRUB_EARLY_INITRD_LINUX_CUSTOM\n"
+	       "      in /etc/default/grub, then run `update-grub`.\n"
+	       "systemd-boot: a line `initrd` with it in front of the other.\n"
+	       "If firmware put the kernel into the region `check` says so; the two "
+	       "commands above\nbring it then.",
+	       r->mem);
+}
+
+static void say(const struct fb_context *ctx, const struct options *o,
+		const struct result *r)
 {
 	char range[FB_RANGE_TEXT_MAX];
 
 	say_choice(ctx, r);
-	if (r->device_tree)
+	if (r->way == BY_TREE)
 		say_overlay(ctx, r);
-	else
+	else if (r->way == BY_MEMMAP)
 		say_memmap(ctx, r->memmap);
-	if (r->existing.size)
+	else if (o->tables)
+		say_tables(ctx, o, r);
+	else
+		say_tables_to_make(ctx, r);
+	if (r->existing.size && !r->kept)
 		fb_warn(ctx, "there is a region already, at %s; this would %s",
 			fb_range_text(r->existing, range),
-			r->device_tree ? "move it" : "be another");
+			r->way == BY_MEMMAP ? "be another" : "move it");
 	if (r->kaslr.error)
 		fb_warn(ctx, "%s", r->kaslr.text);
 }
 
 /* ---- for programs -------------------------------------------------------- */
 
-static void print_json(const struct result *r)
+static struct json_object *text_or_null(bool is, const char *text)
+{
+	return is ? json_object_new_string(text) : NULL;
+}
+
+static void print_json(const struct options *options, const struct result *r)
 {
 	struct json_object *o = json_object_new_object();
 
@@ -203,9 +358,12 @@ static void print_json(const struct result *r)
 	fb_json_number(o, "first_block", r->carve.first_block);
 	fb_json_number(o, "block_count", r->carve.block_count);
 	fb_json_number(o, "ram", r->carve.ram);
-	fb_json_number(o, "ram_left", r->carve.ram - r->carve.region.size);
-	json_object_object_add(
-		o, "memmap", r->device_tree ? NULL : json_object_new_string(r->memmap));
+	fb_json_number(o, "ram_left", ram_left(r));
+	json_object_object_add(o, "memmap",
+			       text_or_null(r->way == BY_MEMMAP, r->memmap));
+	json_object_object_add(o, "mem", text_or_null(r->way == BY_TABLES, r->mem));
+	json_object_object_add(o, "acpi_tables",
+			       text_or_null(options->tables, options->tables));
 	json_object_object_add(o, "kaslr_keeps_out",
 			       json_object_new_boolean(!r->kaslr.error));
 	json_object_object_add(o, "existing_region",
@@ -215,26 +373,30 @@ static void print_json(const struct result *r)
 
 static int run(const struct fb_context *ctx, int argc, char **argv, struct fb_err *err)
 {
-	struct options o = { 0, 0, false };
+	struct options o = { .size = 0 };
 	struct result r = { .kaslr = FB_ERR_INIT };
 	int rc = parse(argc, argv, &o, err);
 
 	if (!rc)
-		rc = make(&ctx->sys, &o, &r, err);
+		rc = make(ctx, &o, &r, err);
+	if (!rc && o.tables && !ctx->dry_run)
+		rc = write_tables(ctx, o.tables, &r, err);
 	if (rc)
 		return rc;
 	if (ctx->json)
-		print_json(&r);
+		print_json(&o, &r);
 	else
-		say(ctx, &r);
+		say(ctx, &o, &r);
 	return 0;
 }
 
 const struct fb_command fb_cmd_plan = {
 	.name = "plan",
-	.arguments = "--size SIZE [--at ADDRESS]",
+	.arguments = "--size SIZE [--at ADDRESS] [--acpi-tables FILE]",
 	.summary = "choose a region on this machine and say how to get it",
 	.help = "  -s, --size SIZE     how much of it shall be usable as RAM: 2G\n"
-		"  -a, --at ADDRESS    where it begins, instead of the best place\n",
+		"  -a, --at ADDRESS    where it begins, instead of the best place\n"
+		"      --acpi-tables FILE  firmware with ACPI, without a device tree:\n"
+		"                      write what goes in front of the initrd\n",
 	.run = run,
 };

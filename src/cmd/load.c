@@ -7,8 +7,10 @@
 #include <sys/utsname.h>
 
 #include "base/util.h"
+#include "cmd/tables.h"
 #include "format/cmdline.h"
 #include "format/dtb.h"
+#include "machine/acpi.h"
 #include "machine/fwmap.h"
 
 /* The tree that this kernel was booted with (drivers/of/fdt.c, root only). */
@@ -207,8 +209,8 @@ static int prove_running_tree(const struct fb_context *ctx, const struct fb_load
  * A device tree's region may need mem= as well, which only the command line
  * can carry (arm64 without linux,usable-memory).
  */
-static int carry_device_tree(const struct fb_context *ctx, struct fb_load *load,
-			     struct fb_err *err)
+static int prove_mem(const struct fb_context *ctx, const struct fb_load *load,
+		     struct fb_err *err)
 {
 	fb_autofree char *running = NULL;
 	struct fb_cmdline_arg now, next;
@@ -223,8 +225,52 @@ static int carry_device_tree(const struct fb_context *ctx, struct fb_load *load,
 				  "the command line does not keep the region free: add "
 				  "%.*s",
 				  (int)now.length, now.text);
+	return 0;
+}
+
+static int carry_device_tree(const struct fb_context *ctx, struct fb_load *load,
+			     struct fb_err *err)
+{
+	int rc = prove_mem(ctx, load, err);
+
 	load->carry = FB_CARRY_DEVICE_TREE;
-	return prove_running_tree(ctx, load, err);
+	return rc ? rc : prove_running_tree(ctx, load, err);
+}
+
+/* ACPI tables: those that the initrd begins with, or what must go in front of it. */
+static int choose_tables(const struct fb_context *ctx, struct fb_range region,
+			 struct fb_load *load, struct fb_err *err)
+{
+	char text[FB_RANGE_TEXT_MAX], there[FB_RANGE_TEXT_MAX];
+	struct fb_acpi_found found;
+	int rc = fb_tables_find(load->initrd, &found, err);
+
+	if (rc)
+		return rc;
+	if (!found.any && !found.foreign) {
+		load->carry = FB_CARRY_TABLES_ADDED;
+		return fb_tables_make(ctx, region, &load->tables, err);
+	}
+	load->carry = FB_CARRY_TABLES;
+	if (!found.foreign && found.ssdt && fb_range_equal(found.tables.region, region))
+		return 0;
+	return fb_err_set(err, EEXIST,
+			  "%s begins with ACPI tables %s, not for the region %s: give "
+			  "one without, and the right ones are put in front of it",
+			  load->initrd,
+			  found.foreign ? "of another maker (NFIT)"
+					: fb_range_text(found.tables.region, there),
+			  fb_range_text(region, text));
+}
+
+static int carry_tables(const struct fb_context *ctx, struct fb_load *load,
+			struct fb_err *err)
+{
+	int rc = prove_mem(ctx, load, err);
+
+	if (!rc)
+		rc = fb_tables_prove_taken(load->command_line, err);
+	return rc ? rc : choose_tables(ctx, load->region, load, err);
 }
 
 static int carry_memmap(const struct fb_load_options *o, struct fb_range region,
@@ -245,6 +291,15 @@ static int carry_memmap(const struct fb_load_options *o, struct fb_range region,
 	return rc;
 }
 
+/* Its map of memory on x86, its NFIT on either. */
+static int firmware_has(const struct fb_context *ctx, struct fb_range region, bool *has,
+			struct fb_err *err)
+{
+	int rc = fb_fwmap_persistent(&ctx->sys, region, has, err);
+
+	return rc || *has ? rc : fb_acpi_firmware_has(&ctx->sys, region, has, err);
+}
+
 static int carry(const struct fb_context *ctx, const struct fb_load_options *o,
 		 const struct fb_region *region, struct fb_load *load,
 		 struct fb_err *err)
@@ -257,7 +312,9 @@ static int carry(const struct fb_context *ctx, const struct fb_load_options *o,
 		return carry_dtb(load, err);
 	if (region->origin == FB_ORIGIN_DEVICE_TREE)
 		return carry_device_tree(ctx, load, err);
-	rc = fb_fwmap_persistent(&ctx->sys, region->range, &persistent, err);
+	if (region->origin == FB_ORIGIN_TABLES)
+		return carry_tables(ctx, load, err);
+	rc = firmware_has(ctx, region->range, &persistent, err);
 	if (rc)
 		return rc;
 	if (!persistent)
@@ -282,8 +339,28 @@ static int carve_by_dtb(struct fb_load *load, struct fb_err *err)
 	return rc;
 }
 
+/* Those of the initrd, or those of this boot, where firmware was in their way. */
+static int carve_by_tables(const struct fb_context *ctx, struct fb_load *load,
+			   struct fb_err *err)
+{
+	struct fb_acpi_found found;
+	struct fb_acpi acpi;
+	int rc = fb_tables_find(load->initrd, &found, err);
+
+	if (!rc)
+		rc = fb_acpi_read(&ctx->sys, &acpi, err);
+	if (rc)
+		return rc;
+	load->region = found.tables.region.size ? found.tables.region : acpi.region;
+	if (!load->region.size)
+		return 0;
+	rc = fb_tables_prove_new(ctx, load->command_line, load->region, err);
+	return rc ? rc : choose_tables(ctx, load->region, load, err);
+}
+
 /* No region yet: keep the next kernel out of the one that it will make. */
-static int carve_new(struct fb_load *load, struct fb_err *err)
+static int carve_new(const struct fb_context *ctx, struct fb_load *load,
+		     struct fb_err *err)
 {
 	fb_autofree struct fb_memmap *list = NULL;
 	size_t count;
@@ -296,6 +373,10 @@ static int carve_new(struct fb_load *load, struct fb_err *err)
 		if (list[i].kind == FB_MEMMAP_PERSISTENT &&
 		    fb_range_valid(list[i].range))
 			load->region = list[i].range;
+	if (!rc && fb_tables_machine(ctx)) {
+		rc = carve_by_tables(ctx, load, err);
+		load->carry = FB_CARRY_NONE;
+	}
 	return rc;
 }
 
@@ -348,7 +429,8 @@ static int prepare(const struct fb_context *ctx, const struct fb_load_options *o
 	if (!rc)
 		rc = choose_command_line(ctx, o, load, err);
 	if (!rc)
-		rc = region ? carry(ctx, o, region, load, err) : carve_new(load, err);
+		rc = region ? carry(ctx, o, region, load, err)
+			    : carve_new(ctx, load, err);
 	if (rc)
 		return rc;
 	request = request_of(load);
@@ -386,7 +468,13 @@ int fb_load_prove_firmware(const struct fb_context *ctx, const struct fb_region 
 		*how = FB_CARRY_DEVICE_TREE;
 		return 0;
 	}
-	rc = fb_fwmap_persistent(&ctx->sys, region->range, &persistent, err);
+	if (region->origin == FB_ORIGIN_TABLES)
+		return fb_err_exit(
+			err, FB_EXIT_IMPOSSIBLE, ENOTSUP,
+			"the region comes from ACPI tables in front of the initrd: "
+			"firmware and boot loader do not know of it and use its RAM, "
+			"so what is in it does not survive; reboot by kexec");
+	rc = firmware_has(ctx, region->range, &persistent, err);
 	if (!rc && !persistent)
 		rc = fb_sys_read(&ctx->sys, "/proc/cmdline", &running, NULL, err);
 	if (!rc && !persistent)
@@ -396,12 +484,16 @@ int fb_load_prove_firmware(const struct fb_context *ctx, const struct fb_region 
 	return rc;
 }
 
-int fb_load_perform(const struct fb_context *ctx, struct fb_load *load,
-		    struct fb_kexec_loaded *loaded, struct fb_err *err)
+/* With `initrd` in place of the one that load->initrd names. */
+static int perform(const struct fb_context *ctx, struct fb_load *load,
+		   const char *initrd, struct fb_kexec_loaded *loaded,
+		   struct fb_err *err)
 {
 	struct fb_kexec_request request = request_of(load);
-	int rc = fb_kexec_load(&ctx->sys, &request, loaded, err);
+	int rc;
 
+	request.initrd = initrd;
+	rc = fb_kexec_load(&ctx->sys, &request, loaded, err);
 	if (load->wanted != FB_KEXEC_AUTO ||
 	    !fb_kexec_facts_learn(&load->facts, request.method, rc))
 		return rc;
@@ -411,7 +503,24 @@ int fb_load_perform(const struct fb_context *ctx, struct fb_load *load,
 	fb_say(ctx, "not by %s: %s", fb_kexec_method_text(request.method),
 	       load->choice.why);
 	request = request_of(load);
+	request.initrd = initrd;
 	return fb_kexec_load(&ctx->sys, &request, loaded, err);
+}
+
+int fb_load_perform(const struct fb_context *ctx, struct fb_load *load,
+		    struct fb_kexec_loaded *loaded, struct fb_err *err)
+{
+	fb_autoclose int joined = -1;
+	char path[64]; /* for kexec-tools, which does not inherit it */
+	int rc;
+
+	if (!load->tables.region.size)
+		return perform(ctx, load, load->initrd, loaded, err);
+	rc = fb_tables_join(load->initrd, &load->tables, &joined, err);
+	if (rc)
+		return rc;
+	snprintf(path, sizeof(path), "/proc/%d/fd/%d", (int)getpid(), joined);
+	return perform(ctx, load, path, loaded, err);
 }
 
 /* ---- words --------------------------------------------------------------- */
@@ -429,6 +538,10 @@ const char *fb_carry_text(enum fb_carry carry)
 		return "the firmware's memory map";
 	case FB_CARRY_DEVICE_TREE:
 		return "the device tree";
+	case FB_CARRY_TABLES:
+		return "the ACPI tables that its initrd begins with";
+	case FB_CARRY_TABLES_ADDED:
+		return "ACPI tables, which are put in front of its initrd";
 	}
 	return "nothing: there is no region";
 }

@@ -19,6 +19,7 @@
 #include "base/err.h"
 #include "base/facts.h"
 #include "cmd/cmd.h"
+#include "format/acpi.h"
 #include "machine/kexec.h"
 
 /* As given; nothing is owned, NULL: not given. */
@@ -65,8 +66,10 @@ enum fb_carry {
 	FB_CARRY_NONE,	       /* there is no region to carry */
 	FB_CARRY_COMMAND_LINE, /* memmap= was there */
 	FB_CARRY_ADDED,	       /* memmap= was added */
-	FB_CARRY_FIRMWARE,     /* the firmware's map marks the range persistent */
+	FB_CARRY_FIRMWARE,     /* the firmware's map or its NFIT has the range */
 	FB_CARRY_DEVICE_TREE,  /* the node, and what keeps RAM away from it */
+	FB_CARRY_TABLES,       /* the initrd begins with the ACPI tables */
+	FB_CARRY_TABLES_ADDED, /* they are put in front of the initrd */
 };
 
 struct fb_load {
@@ -77,9 +80,11 @@ struct fb_load {
 	enum fb_kexec_method wanted;
 	struct fb_kexec_facts facts;
 	struct fb_kexec_choice choice;
-	/* The region; without one, what the command line or the device tree
-	 * carves newly; or empty. */
+	/* The region; without one, what the command line, the device tree or the
+	 * ACPI tables carve newly; or empty. */
 	struct fb_range region;
+	/* fb_load_perform() puts it in front of the initrd; region.size 0: nothing */
+	struct fb_acpi_tables tables;
 };
 
 /*
@@ -88,12 +93,15 @@ struct fb_load {
  * /boot/vmlinuz-RELEASE, each of the last two with the initrd beside it. The
  * command line: as given, or the running one with what is to be added and, if
  * the region needs it, its memmap=. A device tree can only be given through
- * kexec-tools; it must have the region at its place (fb_dtb_carries()).
+ * kexec-tools; it must have the region at its place (fb_dtb_carries()). Where
+ * the region comes from ACPI tables mem= must stay, and the initrd must begin
+ * with them; they are put in front of one that has none.
  *
  * FB_EXIT_USAGE: options that contradict each other. -ENOENT: no kernel, or a
  * given command line that does not carry the region (*err has the text to
  * add). -ENOTSUP, -EPERM: [kexec] method, fb_kexec_choose(). -EINVAL, -E2BIG:
- * fb_cmdline_carries(), fb_cmdline_kaslr_avoids(). Otherwise as fb_kexec_files_check().
+ * fb_cmdline_carries(), fb_cmdline_kaslr_avoids(). -EEXIST: the initrd begins with
+ * other tables. Otherwise as fb_kexec_files_check().
  * On success free with fb_load_free().
  */
 int fb_load_prepare(const struct fb_context *ctx, const struct fb_load_options *options,
@@ -104,7 +112,9 @@ void fb_load_free(struct fb_load *load);
 /*
  * The carry-over proof for a reboot through firmware, where the boot loader
  * chooses the command line: the firmware's map, the device tree, or at least
- * the running command line has the region. 0 and *carry, or -ENOENT.
+ * the running command line has the region. 0 and *carry, or -ENOENT; -ENOTSUP
+ * with FB_EXIT_IMPOSSIBLE where it comes from ACPI tables, of which firmware and
+ * boot loader know nothing.
  */
 int fb_load_prove_firmware(const struct fb_context *ctx, const struct fb_region *region,
 			   enum fb_carry *carry, struct fb_err *err);
