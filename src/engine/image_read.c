@@ -558,10 +558,9 @@ static int read_mapped(struct reader *rd, const struct fb_image_job *job)
 	return 0;
 }
 
-static int read_job(void *context, const struct fb_image_job *job, uint8_t *buffer,
-		    struct fb_err *err)
+static int read_piece(struct reader *rd, const struct fb_image_job *job,
+		      uint8_t *buffer, struct fb_err *err)
 {
-	struct reader *rd = context;
 	const struct fb_image_run *runs = rd->image->runs + job->first;
 	int ret = read_mapped(rd, job);
 
@@ -571,6 +570,18 @@ static int read_job(void *context, const struct fb_image_job *job, uint8_t *buff
 	if (ret == -EIO)
 		return read_one_by_one(rd, job, buffer, err);
 	return ret ? ret : deliver(rd, runs, job->count, buffer, err);
+}
+
+static int read_job(void *context, const struct fb_image_job *job, uint8_t *buffer,
+		    struct fb_err *err)
+{
+	struct reader *rd = context;
+	struct fb_image_job piece = { 0, 0, 0 };
+	int ret = 0;
+
+	while (!ret && fb_image_job_next(rd->image->runs, job, &piece))
+		ret = read_piece(rd, &piece, buffer, err);
+	return ret;
 }
 
 /* Tell of each damaged file, in the order of inodes. */

@@ -9,10 +9,17 @@
 #include "engine/image.h"
 
 /*
- * The most blocks of a job: 512 KiB, which stays in a core's second-level
- * cache between being read, hashed and written. At least FB_IMAGE_RUN_BLOCKS.
+ * The most blocks of a job: 4 MiB of one file, a whole number of huge pages, so
+ * that no two threads wait for the same one to be made.
  */
-#define FB_IMAGE_JOB_BLOCKS 128u
+#define FB_IMAGE_JOB_BLOCKS 1024u
+
+/*
+ * The most blocks that go through a buffer at a time, and of a job of several
+ * files: 512 KiB, which stays in a core's second-level cache between being read,
+ * hashed and written. At least FB_IMAGE_RUN_BLOCKS.
+ */
+#define FB_IMAGE_PIECE_BLOCKS 128u
 
 /* The most blocks of a run as fastboot writes it; a reader takes 256. */
 #define FB_IMAGE_RUN_BLOCKS 128u
@@ -25,7 +32,8 @@ struct fb_image_job {
 };
 
 /*
- * Put runs that follow each other into jobs of at most FB_IMAGE_JOB_BLOCKS (or
+ * Put runs that follow each other into jobs: those of one file that lie in the
+ * same FB_IMAGE_JOB_BLOCKS of it, and any others up to FB_IMAGE_PIECE_BLOCKS (or
  * one run, if it is longer). Clean runs are left out, and those that
  * wanted(context, inode) (may be NULL) refuses. *jobs is malloc'ed. 0 or
  * -ENOMEM.
@@ -34,12 +42,21 @@ int fb_image_jobs_make(const struct fb_image_run *runs, size_t run_count,
 		       bool (*wanted)(void *context, uint32_t inode), void *context,
 		       struct fb_image_job **jobs, size_t *count);
 
+/*
+ * The next runs of a job that go through a buffer together: at most
+ * FB_IMAGE_PIECE_BLOCKS, or one run. *piece is zeroed before the first call.
+ * False: that was all. Pure.
+ */
+bool fb_image_job_next(const struct fb_image_run *runs, const struct fb_image_job *job,
+		       struct fb_image_job *piece);
+
 struct fb_image_work {
 	const struct fb_image_job *jobs;
 	size_t job_count;
 	/*
 	 * Do one job. `buffer` is the thread's own, aligned, and large enough
-	 * for the largest job `buffers` times. Called from several threads at once.
+	 * for the largest piece of a job `buffers` times. Called from several
+	 * threads at once.
 	 */
 	int (*run)(void *context, const struct fb_image_job *job, uint8_t *buffer,
 		   struct fb_err *err);

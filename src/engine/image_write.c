@@ -242,17 +242,13 @@ static uint8_t *map_file(struct copy *c, uint32_t inode, int fd)
 	return fb_image_map_make(&c->maps, inode, fd, size, false);
 }
 
-/* The file is held. */
-static int copy_from_map(struct copy *c, struct fb_image_run *r, int fd, uint8_t *from,
-			 uint8_t *there, struct fb_err *err)
+/* `from` is what the file has there, and keeps. */
+static int put_run(struct copy *c, struct fb_image_run *r, const uint8_t *from,
+		   uint8_t *there, struct fb_err *err)
 {
-	uint64_t size = r->blocks * BLOCK;
 	int ret;
 
-	if (check_unchanged(c, r->inode, fd, NULL) ||
-	    fb_image_map_populate(from, size, false))
-		return -EAGAIN;
-	fb_digest(from, size, r->digest);
+	fb_digest(from, r->blocks * BLOCK, r->digest);
 	if (r->status == FB_RUN_COMPARE)
 		ret = write_differing(c, from, there, r->block, r->blocks, err);
 	else
@@ -261,44 +257,90 @@ static int copy_from_map(struct copy *c, struct fb_image_run *r, int fd, uint8_t
 	return ret;
 }
 
-/* -EAGAIN: not a file or a run for this, or it is being changed. */
+/* The file is held. -EAGAIN: it was changed before. */
+static int copy_held_run(struct copy *c, struct fb_image_run *r, int fd, uint8_t *map,
+			 uint8_t *buffer, struct fb_err *err)
+{
+	uint64_t size = r->blocks * BLOCK;
+
+	/* Behind the file's end its last page may have more than zeros. */
+	if (r->length < size)
+		return read_run(c, r, fd, buffer, NULL)
+			       ? -EAGAIN
+			       : put_run(c, r, buffer, buffer + size, err);
+	if (fb_image_map_populate(map + r->offset, size, false))
+		return -EAGAIN;
+	return put_run(c, r, map + r->offset, buffer, err);
+}
+
+static int copy_held(struct copy *c, const struct fb_image_job *job, int fd,
+		     uint8_t *map, uint8_t *buffer, struct fb_err *err)
+{
+	struct fb_image_run *runs = c->runs + job->first;
+	int ret = check_unchanged(c, runs->inode, fd, NULL) ? -EAGAIN : 0;
+
+	for (size_t i = 0; i < job->count && !ret; i++)
+		ret = copy_held_run(c, &runs[i], fd, map, buffer, err);
+	return ret;
+}
+
+static bool has_one_file(const struct copy *c, const struct fb_image_job *job)
+{
+	for (size_t i = 1; i < job->count; i++)
+		if (c->runs[job->first + i].inode != c->runs[job->first].inode)
+			return false;
+	return true;
+}
+
+/* -EAGAIN: not a file or a job for this, or it is being changed. */
 static int copy_mapped(struct copy *c, const struct fb_image_job *job, uint8_t *buffer,
 		       struct fb_err *err)
 {
-	struct fb_image_run *r = &c->runs[job->first];
+	uint32_t inode = c->runs[job->first].inode;
 	fb_autoclose int fd = -1;
 	uint8_t *map;
 	int ret;
 
-	if (job->count > 1 || r->length < r->blocks * BLOCK ||
-	    c->tree->inodes[r->inode].size < FB_IMAGE_MAP_MIN)
+	if (c->tree->inodes[inode].size < FB_IMAGE_MAP_MIN || !has_one_file(c, job))
 		return -EAGAIN;
-	fd = c->source->open(c->source->context, r->inode, NULL);
-	map = fd < 0 ? NULL : map_file(c, r->inode, fd);
+	fd = c->source->open(c->source->context, inode, NULL);
+	map = fd < 0 ? NULL : map_file(c, inode, fd);
 	if (!map || !hold(fd))
 		return -EAGAIN;
-	ret = copy_from_map(c, r, fd, map + r->offset, buffer, err);
+	ret = copy_held(c, job, fd, map, buffer, err);
 	return let_go(fd) || ret ? ret : -EAGAIN;
 }
 
-static int copy_job(void *context, const struct fb_image_job *job, uint8_t *buffer,
-		    struct fb_err *err)
+static int copy_buffered(struct copy *c, const struct fb_image_job *job,
+			 uint8_t *buffer, struct fb_err *err)
 {
-	struct copy *c = context;
 	uint32_t block = c->runs[job->first].block;
 	uint8_t *to = buffer;
-	int ret = copy_mapped(c, job, buffer, err);
 
-	if (ret != -EAGAIN)
-		return ret;
 	for (size_t done = 0; done < job->count;) {
-		ret = copy_in_file(c, job, &done, &to, err);
+		int ret = copy_in_file(c, job, &done, &to, err);
+
 		if (ret)
 			return ret;
 	}
 	if (wants_comparing(c, job))
 		return write_differing(c, buffer, to, block, job->blocks, err);
 	return write_blocks(c, buffer, block, job->blocks, err);
+}
+
+static int copy_job(void *context, const struct fb_image_job *job, uint8_t *buffer,
+		    struct fb_err *err)
+{
+	struct copy *c = context;
+	struct fb_image_job piece = { 0, 0, 0 };
+	int ret = copy_mapped(c, job, buffer, err);
+
+	if (ret != -EAGAIN)
+		return ret;
+	ret = 0;
+	while (!ret && fb_image_job_next(c->runs, job, &piece))
+		ret = copy_buffered(c, &piece, buffer, err);
+	return ret;
 }
 
 int fb_image_copy(const struct fb_store *store, const struct fb_tree *tree,

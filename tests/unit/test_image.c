@@ -14,6 +14,7 @@
 #include <sys/wait.h>
 #include <sys/xattr.h>
 
+#include "engine/image_work.h"
 #include "image_help.h"
 
 #define STORE_SIZE (64 * FB_MIB)
@@ -655,15 +656,15 @@ static void test_huge_pages(void **state)
 		memory_store_make(&m, STORE_SIZE, 0);
 		fixture_make(&f, huge_file, 1, m.store.size);
 		huge_contents(&f, fb_tree_lookup(&f.tree, "/d/huge"), c.path);
-		/* Each piece of work opens the file once, the buffer once more. */
+		/* Each job opens the file once, through the buffer each piece. */
 		assert_int_equal(f.plan.run_count, 11);
-		assert_int_equal(huge_save(&f, &m.store, &c, false), 11);
+		assert_int_equal(huge_save(&f, &m.store, &c, false), 2);
 		writer = open(c.path, O_WRONLY);
-		assert_int_equal(huge_save(&f, &m.store, &c, false), 11 + 10);
-		assert_int_equal(huge_save(&f, &m.store, &c, true), 11 + 10);
+		assert_int_equal(huge_save(&f, &m.store, &c, false), 2 + 11);
+		assert_int_equal(huge_save(&f, &m.store, &c, true), 2 + 11);
 		/* No lease is left behind: this would wait, or fail. */
 		close(writer);
-		assert_int_equal(huge_save(&f, &m.store, &c, true), 11);
+		assert_int_equal(huge_save(&f, &m.store, &c, true), 2);
 		writer = open(c.path, O_WRONLY | O_NONBLOCK);
 		assert_true(writer >= 0);
 		close(writer);
@@ -674,6 +675,80 @@ static void test_huge_pages(void **state)
 	rmdir(dir);
 	if (!usable)
 		skip();
+}
+
+/* ---- pieces of work ------------------------------------------------------------- */
+
+static bool not_three(void *context, uint32_t inode)
+{
+	(void)context;
+	return inode != 3;
+}
+
+/* Runs {inode, first block, blocks, offset in blocks}; "a-b" is a job, '|' cuts it. */
+static void test_jobs(void **state)
+{
+	static const struct {
+		struct {
+			uint32_t inode, block, blocks, at;
+		} runs[12];
+		const char *jobs;
+	} table[] = {
+		{ { { 1, 2, 9, 0 } }, "0" },
+		/* small files up to 128 blocks together */
+		{ { { 1, 2, 60, 0 }, { 2, 62, 68, 0 }, { 4, 130, 1, 0 } }, "0-1 2" },
+		{ { { 1, 2, 60, 0 }, { 2, 62, 69, 0 }, { 4, 131, 1, 0 } }, "0 1-2" },
+		{ { { 1, 2, 60, 0 }, { 2, 63, 9, 0 } }, "0 1" },
+		/* one of 256, as other writers may make them */
+		{ { { 1, 2, 256, 0 }, { 2, 258, 1, 0 } }, "0 1" },
+		/* one file up to 4 MiB, and not with another behind it */
+		{ { { 1, 2, 128, 0 },
+		    { 1, 130, 128, 128 },
+		    { 1, 258, 13, 256 },
+		    { 2, 271, 1, 0 } },
+		  "0|1|2 3" },
+		{ { { 1, 2, 128, 896 }, { 1, 130, 128, 1024 }, { 1, 258, 128, 1152 } },
+		  "0 1|2" },
+		/* a tail and the next file fit, but what follows is too much */
+		{ { { 1, 2, 13, 512 }, { 2, 15, 100, 0 }, { 2, 115, 128, 128 } },
+		  "0-1 2" },
+		{ { { 1, 2, 64, 0 }, { 1, 66, 100, 64 }, { 1, 166, 28, 164 } },
+		  "0|1-2" },
+		/* not wanted */
+		{ { { 1, 2, 9, 0 }, { 3, 11, 9, 0 }, { 3, 20, 9, 9 }, { 1, 29, 9, 9 } },
+		  "0 3" },
+	};
+
+	(void)state;
+	for (size_t i = 0; i < FB_ARRAY_SIZE(table); i++) {
+		struct fb_image_run runs[12] = { { .inode = 0 } };
+		fb_autofree struct fb_image_job *jobs = NULL;
+		char text[64] = "";
+		size_t n = 0, count, at = 0;
+
+		for (; n < 12 && table[i].runs[n].blocks; n++) {
+			runs[n].inode = table[i].runs[n].inode;
+			runs[n].block = table[i].runs[n].block;
+			runs[n].blocks = table[i].runs[n].blocks;
+			runs[n].offset = table[i].runs[n].at * (uint64_t)4096;
+		}
+		assert_int_equal(
+			fb_image_jobs_make(runs, n, not_three, NULL, &jobs, &count), 0);
+		for (size_t k = 0; k < count; k++) {
+			struct fb_image_job piece = { 0, 0, 0 };
+			const char *cut = k ? " " : "";
+
+			for (; fb_image_job_next(runs, &jobs[k], &piece); cut = "|") {
+				at += (size_t)sprintf(text + at, "%s%zu", cut,
+						      piece.first);
+				if (piece.count > 1)
+					at += (size_t)sprintf(text + at, "-%zu",
+							      piece.first +
+								      piece.count - 1);
+			}
+		}
+		assert_string_equal(text, table[i].jobs);
+	}
 }
 
 static int fail_open(void *context, uint32_t inode, struct fb_err *err)
@@ -1253,6 +1328,7 @@ int main(int argc, char **argv)
 		cmocka_unit_test(test_damaged_metadata),
 		cmocka_unit_test(test_changed_while_saved),
 		cmocka_unit_test(test_huge_pages),
+		cmocka_unit_test(test_jobs),
 		cmocka_unit_test(test_errors_passed_on),
 		cmocka_unit_test(test_read_parts),
 		cmocka_unit_test(test_power_cut),
