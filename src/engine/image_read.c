@@ -519,21 +519,6 @@ static int read_one_by_one(struct reader *rd, const struct fb_image_job *job,
 	return 0;
 }
 
-/* The file as a mapping, where that can be. */
-static uint8_t *map_file(struct reader *rd, uint32_t inode)
-{
-	uint8_t *map = fb_image_map_find(&rd->maps, inode);
-	fb_autoclose int fd = -1;
-
-	if (map)
-		return map;
-	fd = rd->sink->open(rd->sink->context, inode, NULL);
-	if (fd < 0)
-		return NULL;
-	return fb_image_map_make(&rd->maps, inode, fd,
-				 rd->image->tree.inodes[inode].size, true);
-}
-
 /*
  * From the store to where it belongs, without a buffer: in tmpfs, writes to one
  * file wait for each other, page faults do not. -EAGAIN: not a file or a run
@@ -545,11 +530,9 @@ static int read_mapped(struct reader *rd, const struct fb_image_job *job)
 	uint64_t size = r->blocks * BLOCK;
 	uint8_t *map;
 
-	if (!rd->sink || job->count > 1 || r->length < size ||
-	    rd->image->tree.inodes[r->inode].size < FB_IMAGE_MAP_MIN ||
-	    is_damaged(rd, r->inode))
+	if (job->count > 1 || r->length < size || is_damaged(rd, r->inode))
 		return -EAGAIN;
-	map = map_file(rd, r->inode);
+	map = fb_image_map_find(&rd->maps, r->inode);
 	if (!map || fb_image_map_populate(map + r->offset, size, true) ||
 	    read_runs(rd->image->store, r, r->blocks, map + r->offset, NULL))
 		return -EAGAIN;
@@ -615,6 +598,29 @@ static int report_damage(struct reader *rd,
 	return 0;
 }
 
+/*
+ * Large files as mappings, where that can be; before the threads start, because
+ * each mmap(2) would wait for all pages that the others are just making.
+ */
+static void map_files(struct reader *rd)
+{
+	const struct fb_image_sink *sink = rd->sink;
+	const struct fb_tree *tree = &rd->image->tree;
+
+	for (uint32_t i = 0; i < tree->inode_count; i++) {
+		const struct fb_inode *in = &tree->inodes[i];
+		fb_autoclose int fd = -1;
+
+		if (!S_ISREG(in->mode) || in->size < FB_IMAGE_MAP_MIN ||
+		    !in->extent_count ||
+		    (sink->wanted && !sink->wanted(sink->context, i)))
+			continue;
+		fd = sink->open(sink->context, i, NULL);
+		if (fd >= 0)
+			fb_image_map_make(&rd->maps, i, fd, in->size, true);
+	}
+}
+
 static int read_all(struct reader *rd, unsigned int threads,
 		    const struct fb_progress *progress, struct fb_err *err)
 {
@@ -631,6 +637,8 @@ static int read_all(struct reader *rd, unsigned int threads,
 			       sink ? sink->wanted : NULL, sink ? sink->context : NULL,
 			       &jobs, &work.job_count))
 		return fb_err_sys(err, ENOMEM, "reading the image");
+	if (sink)
+		map_files(rd);
 	work.jobs = jobs;
 	return fb_image_work_run(&work, err);
 }
