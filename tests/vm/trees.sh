@@ -3,13 +3,12 @@
 #
 # Whole trees into the region and back on a real kernel: every name, byte and
 # metadata field that was saved is compared in the image as the kernel mounts
-# it, with and without DAX, and in what restore gives back. And how fast that
-# is beside memcpy() in the same guest.
+# it, with and without DAX, and in what restore gives back.
 #
 # vm-kernels: 6.12
 # vm-more-kernels: 6.1
 # vm-programs: fsck.erofs dump.erofs flock
-# vm-add: build/vmtools/mktree build/vmtools/treediff build/vmtools/memcpy
+# vm-add: build/vmtools/mktree build/vmtools/treediff
 # vm-timeout: 1500
 # vm-region: 2G!4G
 
@@ -53,26 +52,12 @@ mounted() {
 	done
 }
 
-# ratio NAME USEC BYTES: beside memcpy of as much
-ratio() {
-	ratio_copy=$(memcpy "$3" "$(nproc)")
-	figure "$1" "$(awk "BEGIN { printf \"%.2f\", $2 / $ratio_copy }")" "times memcpy" \
-		"$2 us against $ratio_copy us for $3 bytes, $(nproc) threads"
-}
-
-# How long each part took, for the trees of which that is worth knowing.
+# How long each part took, for the tree of which that is worth knowing.
 speeds() {
-	case $1 in
-	big)
-		ratio "save, $1" "$(number copy_usec "$saved")" "$(number data_bytes "$saved")"
-		ratio "restore, $1" "$(number copy_usec "$restored")" "$(number data_bytes "$restored")"
-		;;
-	small)
-		figure "save, $1" "$(number copy_usec "$saved")" us "and $(number commit_usec "$saved") us for the commit"
-		figure "restore, $1" "$(number copy_usec "$restored")" us \
-			"and $(number create_usec "$restored") us before, $(number finish_usec "$restored") us after"
-		;;
-	esac
+	[ "$1" = small ] || return 0
+	figure "save, $1" "$(number copy_usec "$saved")" us "and $(number commit_usec "$saved") us for the commit"
+	figure "restore, $1" "$(number copy_usec "$restored")" us \
+		"and $(number create_usec "$restored") us before, $(number finish_usec "$restored") us after"
 }
 
 # tree KIND [NUMBER]
@@ -93,7 +78,6 @@ tree() {
 	big) mounted "$1" ro,dax=always ;;
 	*) mounted "$1" ro ro,dax=always ;;
 	esac
-	[ "$1" != big ] || save_again || return
 
 	mkdir -p /run/saved
 	mount --move "$state" /run/saved
@@ -109,13 +93,6 @@ tree() {
 	esac
 	umount "$state" /run/saved 2>/dev/null
 	speeds "$vm_tree"
-}
-
-# The emulator finds memory for the region when it is first written to, and the
-# first save waits for that: the second one is measured.
-save_again() {
-	check "$vm_tree: save again" fastboot --json save --replace "$state" || return
-	saved=$OUTPUT
 }
 
 # 1.9 GiB do not fit twice: beside the image, which was beside the original.

@@ -5,6 +5,8 @@
  *   nasty            every type of file and every kind of metadata
  *   small COUNT      COUNT files of 0 to 8 KiB in directories of 500
  *   big BYTES        one file of BYTES
+ *   thousand BYTES   1,000 files of BYTES together, each of its size before it
+ *                    has contents: huge=within_size gives it huge pages
  *   sparse [BYTES]   holes at the start, the end, in between, everywhere; and a
  *                    file of BYTES that is nearly all hole
  *   xattrs COUNT     a file with COUNT xattrs
@@ -67,6 +69,23 @@ static void file(const char *name, uint64_t bytes)
 	must(fd >= 0, name);
 	write_random(fd, bytes);
 	close(fd);
+}
+
+static void thousand(uint64_t bytes)
+{
+	char name[32];
+
+	for (unsigned int i = 0; i < 1000; i++) {
+		int fd;
+
+		snprintf(name, sizeof(name), "%u", i / 100);
+		must(i % 100 || !mkdir(name, 0755), name);
+		snprintf(name, sizeof(name), "%u/file%u", i / 100, i);
+		fd = open(name, O_WRONLY | O_CREAT | O_EXCL, 0644);
+		must(fd >= 0 && !ftruncate(fd, (off_t)(bytes / 1000)), name);
+		write_random(fd, bytes / 1000);
+		close(fd);
+	}
 }
 
 static void hole_file(const char *name, uint64_t size, const uint64_t *at, size_t count)
@@ -346,9 +365,11 @@ int main(int argc, char **argv)
 		xattrs(number);
 	else if (!strcmp(kind, "big"))
 		file("big", number);
+	else if (!strcmp(kind, "thousand"))
+		thousand(number);
 	else if (strcmp(kind, "empty")) {
-		fprintf(stderr, "usage: mktree nasty|small|big|sparse|xattrs|empty DIR "
-				"[NUMBER]\n");
+		fprintf(stderr, "usage: mktree nasty|small|big|thousand|sparse|xattrs|"
+				"empty DIR [NUMBER]\n");
 		return 2;
 	}
 	return 0;
