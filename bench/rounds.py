@@ -58,7 +58,7 @@ class Processors:
 
 
 def kernel_line(settings, khz):
-    line = "console=ttyS0 panic=-1 quiet lpj=4600000 tsc=reliable no_timer_check"
+    line = "console=ttyS0 panic=-1 quiet lpj=4600000 tsc=reliable no_timer_check swiotlb=512"
     line += f" tsc_early_khz={khz} memmap={settings.region} rdinit=/bench/init"
     return f"{line} {settings.append}".strip()
 
