@@ -298,6 +298,7 @@ static void check_placement(struct checker *c)
 /* What a new region would need, and what the one that is there had. */
 static void check_tables(struct checker *c)
 {
+	struct fb_kexec_status status = { .lockdown = "" };
 	struct fb_err why = FB_ERR_INIT;
 	int rc;
 
@@ -308,6 +309,12 @@ static void check_tables(struct checker *c)
 	if (rc)
 		add(c, why.status == FB_EXIT_IMPOSSIBLE ? IMPOSSIBLE : MISSING,
 		    "ACPI tables", "", "%s", why.text);
+	else if (!c->have_region && !fb_kexec_status(&c->ctx->sys, &status, NULL) &&
+		 status.lockdown[0] && strcmp(status.lockdown, "none"))
+		add(c, NOTE, "ACPI tables",
+		    "without lockdown or secure boot it does not",
+		    "the kernel is locked down (%s) and may refuse those of a region",
+		    status.lockdown);
 	else
 		add(c, OK, "ACPI tables", "",
 		    "of a region, in front of the initrd: the kernel takes them");

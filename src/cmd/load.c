@@ -266,10 +266,13 @@ static int choose_tables(const struct fb_context *ctx, struct fb_range region,
 static int carry_tables(const struct fb_context *ctx, struct fb_load *load,
 			struct fb_err *err)
 {
+	fb_autofree char *running = NULL;
 	int rc = prove_mem(ctx, load, err);
 
 	if (!rc)
-		rc = fb_tables_prove_taken(load->command_line, err);
+		rc = fb_sys_read(&ctx->sys, "/proc/cmdline", &running, NULL, err);
+	if (!rc)
+		rc = fb_tables_prove_taken(running, load->command_line, err);
 	return rc ? rc : choose_tables(ctx, load->region, load, err);
 }
 

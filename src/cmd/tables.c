@@ -20,7 +20,6 @@
 #include "machine/file.h"
 #include "machine/iomem.h"
 #include "machine/kconfig.h"
-#include "machine/kexec.h"
 
 bool fb_tables_machine(const struct fb_context *ctx)
 {
@@ -29,20 +28,6 @@ bool fb_tables_machine(const struct fb_context *ctx)
 }
 
 /* ---- is it possible? ------------------------------------------------------- */
-
-static int check_lockdown(const struct fb_context *ctx, struct fb_err *err)
-{
-	struct fb_kexec_status status = { .lockdown = "" };
-
-	fb_kexec_status(&ctx->sys, &status, NULL);
-	if (!status.lockdown[0] || !strcmp(status.lockdown, "none"))
-		return 0;
-	return fb_err_exit(err, FB_EXIT_IMPOSSIBLE, EPERM,
-			   "the kernel is locked down (%s) and takes no ACPI tables "
-			   "from an initrd: switch secure boot off, or boot without "
-			   "lockdown=",
-			   status.lockdown);
-}
 
 static int check_config(const struct fb_context *ctx, struct fb_err *err)
 {
@@ -64,10 +49,8 @@ static int check_config(const struct fb_context *ctx, struct fb_err *err)
 int fb_tables_possible(const struct fb_context *ctx, struct fb_err *err)
 {
 	struct fb_acpi acpi;
-	int rc = check_lockdown(ctx, err);
+	int rc = check_config(ctx, err);
 
-	if (!rc)
-		rc = check_config(ctx, err);
 	if (!rc)
 		rc = fb_acpi_read(&ctx->sys, &acpi, err);
 	if (rc)
@@ -227,16 +210,19 @@ char *fb_tables_mem_text(const struct fb_iomem *iomem, uint64_t start,
 	return buf;
 }
 
-int fb_tables_prove_taken(const char *command_line, struct fb_err *err)
+int fb_tables_prove_taken(const char *running, const char *next, struct fb_err *err)
 {
-	struct fb_cmdline_arg arg;
+	struct fb_cmdline_arg now, then;
 
-	if (!fb_cmdline_last(command_line, "lockdown", &arg))
+	if (!fb_cmdline_last(next, "lockdown", &then))
+		return 0;
+	if (fb_cmdline_last(running, "lockdown", &now) && now.length == then.length &&
+	    !memcmp(now.text, then.text, now.length))
 		return 0;
 	return fb_err_set(err, EPERM,
-			  "a kernel with %.*s on its command line takes no ACPI tables "
-			  "from its initrd: take that away",
-			  (int)arg.length, arg.text);
+			  "a kernel with %.*s on its command line may refuse the ACPI "
+			  "tables of the region: take that away",
+			  (int)then.length, then.text);
 }
 
 /* Where RAM of a kernel with this command line ends; UINT64_MAX: where it is all. */
@@ -292,10 +278,8 @@ int fb_tables_prove_new(const struct fb_context *ctx, const char *command_line,
 			struct fb_range region, struct fb_err *err)
 {
 	struct fb_iomem iomem = { NULL, 0 };
-	int rc = fb_tables_prove_taken(command_line, err);
+	int rc = fb_iomem_read(&ctx->sys, &iomem, err);
 
-	if (!rc)
-		rc = fb_iomem_read(&ctx->sys, &iomem, err);
 	if (!rc)
 		rc = prove_mem(&iomem, command_line, region, err);
 	fb_iomem_free(&iomem);

@@ -23,9 +23,9 @@
 bool fb_tables_machine(const struct fb_context *ctx);
 
 /*
- * Would its kernel take the tables? FB_EXIT_IMPOSSIBLE: it is locked down, was
- * built without what is needed, or the firmware has an NFIT or ACPI0012 itself.
- * -errno of a table that cannot be read.
+ * Would its kernel take the tables? FB_EXIT_IMPOSSIBLE: it was built without what
+ * is needed, or the firmware has an NFIT or ACPI0012 itself. -errno of a table that
+ * cannot be read.
  */
 int fb_tables_possible(const struct fb_context *ctx, struct fb_err *err);
 
@@ -57,15 +57,18 @@ char *fb_tables_mem_text(const struct fb_iomem *iomem, uint64_t start,
 			 char buf[FB_TABLES_MEM_MAX]);
 
 /*
- * The next kernel, booted with this command line: does it take the tables, and
- * does its RAM end at or below `start`? For a region that this kernel does not
- * have yet. -EPERM: lockdown=; -ENOENT: mem= must be added, *err has the text;
- * errors of reading /proc/iomem.
+ * Does RAM of a kernel that is booted with this command line end at or below the
+ * region? For one that this kernel does not have yet. -ENOENT: mem= must be added,
+ * *err has the text; errors of reading /proc/iomem.
  */
 int fb_tables_prove_new(const struct fb_context *ctx, const char *command_line,
 			struct fb_range region, struct fb_err *err);
 
-/* The first half of it: -EPERM if lockdown= makes it ignore the tables. */
-int fb_tables_prove_taken(const char *command_line, struct fb_err *err);
+/*
+ * -EPERM: lockdown= on the next command line may make it refuse the tables
+ * (LOCKDOWN_ACPI_TABLES, drivers/acpi/tables.c; Debian's 6.12 takes them all the
+ * same), and the running kernel, which took them, has not the same word.
+ */
+int fb_tables_prove_taken(const char *running, const char *next, struct fb_err *err);
 
 #endif

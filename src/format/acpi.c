@@ -184,6 +184,7 @@ static uint32_t make_srat(const struct fb_acpi_tables *tables, uint8_t *table)
 
 /* ---- the archive: cpio, newc (cpio(5); usr/gen_init_cpio.c) ------------------ */
 
+/* The kernel complains of names in it that are longer than 16 characters. */
 #define FOLDER	      "kernel/firmware/acpi/"
 #define MAGIC	      "070701"
 #define CPIO_HEADER   110u
@@ -236,10 +237,10 @@ int fb_acpi_archive(const struct fb_acpi_tables *tables, void **archive, size_t 
 	add_member(&a, "kernel", 040755, NULL, 0);
 	add_member(&a, "kernel/firmware", 040755, NULL, 0);
 	add_member(&a, "kernel/firmware/acpi", 040755, NULL, 0);
-	add_table(&a, FOLDER "fastboot-nfit.aml", tables, make_nfit);
-	add_table(&a, FOLDER "fastboot-ssdt.aml", tables, make_ssdt);
+	add_table(&a, FOLDER "fastboot-nfit", tables, make_nfit);
+	add_table(&a, FOLDER "fastboot-ssdt", tables, make_ssdt);
 	if (tables->srat)
-		add_table(&a, FOLDER "fastboot-srat.aml", tables, make_srat);
+		add_table(&a, FOLDER "fastboot-srat", tables, make_srat);
 	add_member(&a, "TRAILER!!!", 0, NULL, 0);
 	*archive = a.bytes;
 	*size = fb_align_up(a.size, ARCHIVE_ALIGN);
