@@ -317,6 +317,13 @@ static void say_tables(const struct fb_context *ctx, const struct options *o,
 	       r->mem);
 }
 
+/* Above all RAM only an SRAT gives a region a node. */
+static bool without_node(const struct fb_context *ctx, const struct result *r)
+{
+	return r->way == BY_MEMMAP && !r->carve.above &&
+	       !fb_sys_exists(&ctx->sys, "/sys/firmware/acpi/tables/SRAT");
+}
+
 static void say(const struct fb_context *ctx, const struct options *o,
 		const struct result *r)
 {
@@ -337,6 +344,11 @@ static void say(const struct fb_context *ctx, const struct options *o,
 			r->way == BY_MEMMAP ? "be another" : "move it");
 	if (r->kaslr.error)
 		fb_warn(ctx, "%s", r->kaslr.text);
+	if (without_node(ctx, r))
+		fb_warn(ctx,
+			"the region ends where RAM ends, and the firmware has no "
+			"SRAT: kmem refuses to hot-add it; choose a smaller one, or "
+			"a lower address with --at");
 }
 
 /* ---- for programs -------------------------------------------------------- */

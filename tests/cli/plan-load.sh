@@ -65,6 +65,14 @@ check_match "plan --json: the text" '"memmap":"memmap=2050M!4222M"' "$OUTPUT"
 check_match "plan --json: bytes" '"size":2149580800' "$OUTPUT"
 check_match "plan --json: blocks" '"block_count":16' "$OUTPUT"
 
+check "plan up to the end of RAM" "$FASTBOOT" --sysroot "$tree" plan --size 6016M
+check_match "plan up to the end of RAM: a warning" 'warning: the region ends where RAM ends.* no SRAT' "$ERRORS"
+mkdir -p "$tree/sys/firmware/acpi/tables"
+: >"$tree/sys/firmware/acpi/tables/SRAT"
+check "plan with an SRAT" "$FASTBOOT" --sysroot "$tree" plan --size 6016M
+check_eq "plan with an SRAT: no warning" "" "$ERRORS"
+rm -r "$tree/sys/firmware/acpi"
+
 refused "plan: size 0" 1 'size 0' plan --size 0
 refused "plan: too large" 1 'largest region is 6,016 MiB' plan --size 7G
 refused "plan: over the kernel" 1 'Kernel code' plan --size 128M --at 16M
