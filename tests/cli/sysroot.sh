@@ -33,6 +33,12 @@ check_match "fresh: kmem is a module" '^ok +kmem +a module, loaded when needed' 
 expect_status 0 "raw: modules are loaded" on raw check
 check_match "raw: kmem is loaded" '^ok +kmem +loaded' "$OUTPUT"
 
+cp -R "$trees/raw" "$WORK/no-node"
+chmod -R u+w "$WORK/no-node"
+echo -1 >"$WORK/no-node/sys/bus/nd/devices/region0/target_node"
+expect_status 1 "no NUMA node: check" "$FASTBOOT" --sysroot "$WORK/no-node" check
+check_match "no NUMA node: with the fix" '^missing +NUMA node .*kmem refuses it; fix: .*lower address' "$OUTPUT"
+
 expect_status 1 "no region: check can be fixed" on no-region check
 check_match "no region: with the fix" '^missing +region .*fastboot plan --size 2G' "$OUTPUT"
 check_match "no region: one line on stderr" '^fastboot: 1 requirement is not met$' "$ERRORS"
