@@ -294,7 +294,8 @@ uninstall: ## remove what install put there
 	rm -rf $(DESTDIR)$(DOCDIR)
 
 # ---- fuzzers: libFuzzer, so clang; each names the modules it compiles -------
-FUZZERS := fuzz_cmdline fuzz_dtb fuzz_image fuzz_timeline
+FUZZERS := fuzz_acpi fuzz_cmdline fuzz_dtb fuzz_image fuzz_timeline
+fuzz_acpi_MODULES := format/acpi base/err base/range base/util
 fuzz_cmdline_MODULES := $(test_cmdline_MODULES)
 fuzz_dtb_MODULES := $(test_dtb_MODULES)
 fuzz_image_MODULES := $(test_image_MODULES)
