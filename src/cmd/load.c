@@ -16,6 +16,10 @@
 /* The tree that this kernel was booted with (drivers/of/fdt.c, root only). */
 #define RUNNING_TREE "/sys/firmware/fdt"
 
+/* On the command line: see mark_tree(). */
+#define TREE_BY_KEXEC_NAME "fastboot.tree"
+#define TREE_BY_KEXEC	   TREE_BY_KEXEC_NAME "=kexec"
+
 /* Files that options name are not below --sysroot. */
 static const struct fb_sys file_system = { "" };
 
@@ -326,7 +330,26 @@ static int carry(const struct fb_context *ctx, const struct fb_load_options *o,
 	return 0;
 }
 
-static int carve_by_dtb(struct fb_load *load, struct fb_err *err)
+/*
+ * The boot loader may know nothing of this tree. Every later kexec reuses the
+ * command line, so the word is there until a boot through firmware. Kernels take
+ * it for a parameter of a module that is never loaded.
+ */
+static int mark_tree(const struct fb_load_options *o, struct fb_load *load,
+		     struct fb_err *err)
+{
+	return o->command_line ? 0 : add_text(&load->command_line, TREE_BY_KEXEC, err);
+}
+
+static bool tree_by_kexec(const char *running)
+{
+	struct fb_cmdline_arg arg;
+
+	return fb_cmdline_last(running, TREE_BY_KEXEC_NAME, &arg);
+}
+
+static int carve_by_dtb(const struct fb_load_options *o, struct fb_load *load,
+			struct fb_err *err)
 {
 	struct fb_dtb dtb;
 	int rc = read_dtb(&file_system, load->dtb, &dtb, err);
@@ -339,7 +362,7 @@ static int carve_by_dtb(struct fb_load *load, struct fb_err *err)
 	/* A region in what the next kernel takes as RAM would be none. */
 	rc = load->region.size ? carry_dtb(load, err) : 0;
 	load->carry = FB_CARRY_NONE;
-	return rc;
+	return rc || !load->region.size ? rc : mark_tree(o, load, err);
 }
 
 /* Those of the initrd, or those of this boot, where firmware was in their way. */
@@ -362,8 +385,8 @@ static int carve_by_tables(const struct fb_context *ctx, struct fb_load *load,
 }
 
 /* No region yet: keep the next kernel out of the one that it will make. */
-static int carve_new(const struct fb_context *ctx, struct fb_load *load,
-		     struct fb_err *err)
+static int carve_new(const struct fb_context *ctx, const struct fb_load_options *o,
+		     struct fb_load *load, struct fb_err *err)
 {
 	fb_autofree struct fb_memmap *list = NULL;
 	size_t count;
@@ -371,7 +394,7 @@ static int carve_new(const struct fb_context *ctx, struct fb_load *load,
 
 	load->carry = FB_CARRY_NONE;
 	if (!rc && load->dtb)
-		return carve_by_dtb(load, err);
+		return carve_by_dtb(o, load, err);
 	for (size_t i = 0; !rc && i < count; i++)
 		if (list[i].kind == FB_MEMMAP_PERSISTENT &&
 		    fb_range_valid(list[i].range))
@@ -433,7 +456,7 @@ static int prepare(const struct fb_context *ctx, const struct fb_load_options *o
 		rc = choose_command_line(ctx, o, load, err);
 	if (!rc)
 		rc = region ? carry(ctx, o, region, load, err)
-			    : carve_new(ctx, load, err);
+			    : carve_new(ctx, o, load, err);
 	if (rc)
 		return rc;
 	request = request_of(load);
@@ -460,6 +483,19 @@ int fb_load_prepare(const struct fb_context *ctx, const struct fb_load_options *
 	return 0;
 }
 
+static int prove_firmware_tree(const struct fb_context *ctx, struct fb_err *err)
+{
+	fb_autofree char *running = NULL;
+	int rc = fb_sys_read(&ctx->sys, "/proc/cmdline", &running, NULL, err);
+
+	if (rc || !tree_by_kexec(running))
+		return rc;
+	return fb_err_set(err, ENOENT,
+			  "the device tree with the region came by `load --dtb`, not "
+			  "from the boot loader: give it the overlay and boot by it "
+			  "once, without a state in the region; or reboot by kexec");
+}
+
 int fb_load_prove_firmware(const struct fb_context *ctx, const struct fb_region *region,
 			   enum fb_carry *how, struct fb_err *err)
 {
@@ -469,7 +505,7 @@ int fb_load_prove_firmware(const struct fb_context *ctx, const struct fb_region 
 
 	if (region->origin == FB_ORIGIN_DEVICE_TREE) {
 		*how = FB_CARRY_DEVICE_TREE;
-		return 0;
+		return prove_firmware_tree(ctx, err);
 	}
 	if (region->origin == FB_ORIGIN_TABLES)
 		return fb_err_exit(

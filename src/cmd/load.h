@@ -112,7 +112,8 @@ void fb_load_free(struct fb_load *load);
 /*
  * The carry-over proof for a reboot through firmware, where the boot loader
  * chooses the command line: the firmware's map, the device tree, or at least
- * the running command line has the region. 0 and *carry, or -ENOENT; -ENOTSUP
+ * the running command line has the region. 0 and *carry, or -ENOENT, also where
+ * the device tree came by `load --dtb` since the last boot by firmware; -ENOTSUP
  * with FB_EXIT_IMPOSSIBLE where it comes from ACPI tables, of which firmware and
  * boot loader know nothing.
  */

@@ -158,6 +158,24 @@ check_match "load --dtb: how" '^method +kexec_load: kexec_file_load takes no dev
 check_match "load --dtb: carried" '^region +0x100000000-0x17fffffff, carried by the device tree$' "$OUTPUT"
 would_load 0 "load --dtb --json" "$WORK/merged.dtb" --json
 check_match "load --dtb --json: the file" "\"dtb\":\"$WORK/merged.dtb\"" "$OUTPUT"
+check_eq "load --dtb where the region is already: no mark" 0 "$(grep -c fastboot.tree <<<"$OUTPUT")"
+
+# The first time; and what comes of it, which the boot loader may know nothing of.
+arm64 no-region "$WORK/base.dtb"
+with_tools
+printf '00000000-27fffffff : System RAM\n' >"$machine/proc/iomem"
+would_load 0 "first load --dtb" "$WORK/merged.dtb"
+check_match "first load --dtb: the mark" '^command line .* fastboot.tree=kexec$' "$OUTPUT"
+arm64 raw "$WORK/merged.dtb"
+with_tools
+sed -i 's/$/ fastboot.tree=kexec/' "$machine/proc/cmdline"
+check "after it: load" on -n load --kernel "$kernel"
+check_match "after it: load: the mark stays" '^command line .* fastboot.tree=kexec$' "$OUTPUT"
+expect_status 1 "after it: reboot --firmware" on -n reboot --firmware "$WORK/state"
+check_match "after it: reboot --firmware: why" 'came by .load --dtb., not from the boot loader: ' "$ERRORS"
+arm64 raw "$WORK/merged.dtb"
+with_tools
+
 would_load 1 "load --dtb without the node" "$WORK/base.dtb"
 check_match "load --dtb without the node: why" '^fastboot: .*base.dtb: .*no pmem-region node for 0x100000000-' "$ERRORS"
 "$FASTBOOT" -q overlay --base "$WORK/base.dtb" --size 1G --apply "$WORK/other.dtb"
