@@ -194,12 +194,13 @@ int fb_state_filled(struct fb_state_restore *r, uint32_t inode, int fd,
 /* ---- all that are left ------------------------------------------------------------
  */
 
-/* Names of one directory, in r->made. */
+/*
+ * The names of one directory, in r->made. Two threads in one directory wait for
+ * each other at every name: slower than one.
+ */
 struct batch {
 	size_t first, count;
 };
-
-#define BATCH_MAX 512u
 
 struct making {
 	struct fb_state_restore *r;
@@ -222,8 +223,7 @@ static int find_batches(struct making *mk)
 
 		if (!is_left(&r->made[n]))
 			continue;
-		if (last && r->made[last->first].dir == r->made[n].dir &&
-		    n - last->first < BATCH_MAX) {
+		if (last && r->made[last->first].dir == r->made[n].dir) {
 			last->count = n - last->first + 1;
 			continue;
 		}
