@@ -293,7 +293,8 @@ static int find_and_restore(struct work *w, struct fb_err *err)
 		return rc;
 	}
 	rc = restore_image(w, err);
-	fb_image_close(&w->image);
+	/* The process ends, or executes another program: that frees the image, and
+	 * sooner than one file after the other. */
 	fb_store_close(&w->store);
 	return rc;
 }
