@@ -9,6 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/resource.h>
 #include <sys/prctl.h>
 #include <sys/signalfd.h>
 #include <sys/stat.h>
@@ -24,8 +25,13 @@
 
 /* Those that only fill what someone waits for. */
 #define URGENT_THREADS 2
-#define TICK_MSEC      100
-#define PAGE	       4096u
+
+/* The processors are the applications' first: they start now. */
+#define DRAIN_DELAY_MSEC 200
+#define DRAIN_NICE	 19
+
+#define TICK_MSEC 100
+#define PAGE	  4096u
 
 /* What the threads of the worker share. */
 struct crew {
@@ -192,6 +198,8 @@ static void *drain(void *argument)
 {
 	struct crew *c = argument;
 
+	setpriority(PRIO_PROCESS, (id_t)gettid(), DRAIN_NICE);
+	usleep(DRAIN_DELAY_MSEC * 1000);
 	for (;;) {
 		size_t index = atomic_fetch_add(&c->next, 1);
 
