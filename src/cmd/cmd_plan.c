@@ -4,6 +4,7 @@
 #include <getopt.h>
 #include <inttypes.h>
 #include <json-c/json.h>
+#include <stdio.h>
 #include <string.h>
 
 #include "base/util.h"
@@ -36,6 +37,7 @@ struct result {
 	enum way way;
 	char memmap[FB_MEMMAP_TEXT_MAX];
 	char mem[FB_TABLES_MEM_MAX];
+	char overlay[96];	  /* the command that makes the node's overlay */
 	struct fb_range existing; /* a region that is there already */
 	bool kept;		  /* and it is what is asked for: BY_TABLES */
 	struct fb_err kaslr;	  /* error 0: all right */
@@ -168,6 +170,10 @@ static int choose(const struct fb_context *ctx, const struct fb_iomem *iomem,
 		return rc;
 	fb_memmap_text(r->carve.region, r->memmap);
 	fb_tables_mem_text(iomem, r->carve.region.start, r->mem);
+	snprintf(r->overlay, sizeof(r->overlay),
+		 "fastboot overlay --size %" PRIu64 "M --at %#" PRIx64
+		 " -o region.dtbo",
+		 r->carve.usable.size / FB_MIB, r->carve.region.start);
 	return r->way == BY_MEMMAP ? check_kaslr(&ctx->sys, r, err) : 0;
 }
 
@@ -271,13 +277,11 @@ static void say_memmap(const struct fb_context *ctx, const char *memmap)
 	       memmap);
 }
 
-static void say_overlay(const struct fb_context *ctx, const struct result *r)
+static void say_overlay(const struct fb_context *ctx, const char *overlay)
 {
 	fb_say(ctx,
-	       "\nMake the overlay that takes it out of the device tree:\n\n"
-	       "    fastboot overlay --size %" PRIu64 "M --at %#" PRIx64
-	       " -o region.dtbo\n",
-	       r->carve.usable.size / FB_MIB, r->carve.region.start);
+	       "\nMake the overlay that takes it out of the device tree:\n\n    %s\n",
+	       overlay);
 	fb_say(ctx, "and give it to the boot loader: dts/README.md says how for each.");
 }
 
@@ -331,7 +335,7 @@ static void say(const struct fb_context *ctx, const struct options *o,
 
 	say_choice(ctx, r);
 	if (r->way == BY_TREE)
-		say_overlay(ctx, r);
+		say_overlay(ctx, r->overlay);
 	else if (r->way == BY_MEMMAP)
 		say_memmap(ctx, r->memmap);
 	else if (o->tables)
@@ -373,6 +377,8 @@ static void print_json(const struct options *options, const struct result *r)
 	fb_json_number(o, "ram_left", ram_left(r));
 	json_object_object_add(o, "memmap",
 			       text_or_null(r->way == BY_MEMMAP, r->memmap));
+	json_object_object_add(o, "overlay",
+			       text_or_null(r->way == BY_TREE, r->overlay));
 	json_object_object_add(o, "mem", text_or_null(r->way == BY_TABLES, r->mem));
 	json_object_object_add(o, "acpi_tables",
 			       text_or_null(options->tables, options->tables));

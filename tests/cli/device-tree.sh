@@ -110,6 +110,9 @@ printf '00000000-27fffffff : System RAM\n  00210000-01ffffff : Kernel code\n' >"
 check "plan" on plan --size 2G
 command=$(sed -n 's/^    fastboot //p' <<<"$OUTPUT")
 check_eq "plan: the command" 'overlay --size 2048M --at 0x107000000 -o region.dtbo' "$command"
+check "plan --json" on --json plan --size 2G
+check_match "plan --json: the same command" "\"overlay\":\"fastboot $command\"" "$OUTPUT"
+check_match "plan --json: no memmap=" '"memmap":null' "$OUTPUT"
 cp "$WORK/base.dtb" "$machine/sys/firmware/fdt"
 # shellcheck disable=SC2086 # its arguments
 check "plan: the command works" on ${command/region.dtbo/$WORK/x.dtbo}

@@ -62,6 +62,7 @@ check_match "plan at an address: the text" '^    memmap=1152M!5G$' "$OUTPUT"
 check_match "plan at an address: what is lost" 'the rest is lost' "$OUTPUT"
 check "plan --json" "$FASTBOOT" --json --sysroot "$tree" plan --size 2G
 check_match "plan --json: the text" '"memmap":"memmap=2050M!4222M"' "$OUTPUT"
+check_match "plan --json: no overlay" '"overlay":null' "$OUTPUT"
 check_match "plan --json: bytes" '"size":2149580800' "$OUTPUT"
 check_match "plan --json: blocks" '"block_count":16' "$OUTPUT"
 
