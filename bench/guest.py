@@ -7,14 +7,14 @@ import subprocess
 import tempfile
 import time
 
-HERE = os.path.dirname(os.path.abspath(__file__))
-REPO = os.path.dirname(HERE)
+from platforms import HERE, Missing, need, output
+
 CACHE = os.environ.get("FASTBOOT_CACHE") or os.path.join(
     os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache"), "fastboot"
 )
 # Loaded before the application, and behind its back. What is built in, or not
 # there because it is built in elsewhere, is left out.
-EARLY_MODULES = ["virtio_pci", "nd_e820", "nd_pmem"]
+EARLY_MODULES = ["virtio_pci", "nd_pmem"]  # and the platform's
 CHANNEL_MODULES = ["virtio_console"]
 TOOL_MODULES = ["virtio_blk", "erofs"]
 LATE_MODULES = ["nd_btt", "dax_pmem", "device_dax", "kmem", "overlay"]
@@ -37,54 +37,7 @@ resume = /bin/resume
 """
 
 
-class Missing(Exception):
-    """Something that the run needs is not there."""
-
-
-def need(name):
-    path = shutil.which(name, path=os.environ.get("PATH", "") + ":/usr/sbin:/sbin")
-    if not path:
-        raise Missing(f"{name} is not installed: scripts/deps installs it")
-    return path
-
-
-def output(*command, **options):
-    done = subprocess.run(
-        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, check=False, **options
-    )
-    if done.returncode:
-        text = done.stderr.decode(errors="replace").strip()
-        raise Missing(f"{' '.join(command[:4])} …: {text or done.returncode}")
-    return done.stdout
-
-
 # --- what goes into the guest ---------------------------------------------------
-
-
-def compile_static(sources, to):
-    cc = os.environ.get("CC", "cc").split()
-    output(*cc, "-std=gnu11", "-O2", "-Wall", "-Wextra", "-static", "-pthread",
-           "-s", "-o", to, *(os.path.join(REPO, source) for source in sources))
-    return to
-
-
-def libraries(path):
-    done = subprocess.run(["ldd", path], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
-                          check=False)
-    for line in done.stdout.decode().splitlines():
-        words = line.split()
-        if len(words) > 2 and words[1] == "=>" and words[2].startswith("/"):
-            yield words[2]
-        elif words and words[0].startswith("/"):
-            yield words[0]
-
-
-def put(root, path, to):
-    """A program with the libraries it needs, where it looks for them."""
-    copy(path, root + to)
-    for library in libraries(path):
-        if not os.path.exists(root + library):
-            copy(library, root + library)
 
 
 def copy(path, to):
@@ -151,18 +104,20 @@ def archive(root, to, front=None):
 class Images:
     """What the guest boots from, in `out`: vmlinuz, initrd, tools.erofs."""
 
-    def __init__(self, out, kernel, fastboot, initrd=None):
-        self.out, self.kernel, self.fastboot = out, kernel, fastboot
+    def __init__(self, out, kernel, platform, initrd=None):
+        self.out, self.kernel, self.platform = out, kernel, platform
+        self.fastboot = platform.fastboot
+        self.early = platform.modules + EARLY_MODULES
         self.vmlinuz = os.path.join(kernel, "vmlinuz")
         if not os.access(self.vmlinuz, os.R_OK):
             raise Missing(f"{kernel}: there is no vmlinuz in it")
-        for program in (fastboot, f"{fastboot}-init"):
+        for program in (self.fastboot, f"{self.fastboot}-init"):
             if not os.access(program, os.X_OK):
-                raise Missing(f"{program} is not built: make")
+                raise Missing(f"{program} is not built: {platform.build}")
         self.initrd = os.path.join(out, "initrd")
         self.tools = os.path.join(out, "tools.erofs")
-        self.khz = int(output(compile_static(["kernel/measure.c"], f"{out}/measure"), "-f"))
-        program = compile_static(["bench/guest.c", "bench/state.c"], f"{out}/guest")
+        self.khz = platform.counter_khz(out)
+        program = platform.compile_static(["bench/guest.c", "bench/state.c"], f"{out}/guest")
         with tempfile.TemporaryDirectory() as tmp:
             self.make_initrd(f"{tmp}/initrd", program, initrd)
             self.make_tools(f"{tmp}/tools")
@@ -181,21 +136,28 @@ class Images:
         os.symlink("../bin/bench", f"{root}/bench/init")
         with open(f"{root}/etc/fastboot.conf", "w", encoding="utf-8") as f:
             f.write(CONFIGURATION)
-        list_modules(root, self.kernel, "modules", EARLY_MODULES)
+        list_modules(root, self.kernel, "modules", self.early)
         list_modules(root, self.kernel, "modules.channel", CHANNEL_MODULES)
         list_modules(root, self.kernel, "modules.tools", TOOL_MODULES)
         archive(root, self.initrd, front)
+
+    def put(self, root, path, to):
+        """A program with the libraries it needs, where it looks for them."""
+        copy(path, root + to)
+        for library, where in self.platform.libraries(path):
+            if not os.path.exists(root + where):
+                copy(library, root + where)
 
     def make_tools(self, root):
         os.makedirs(f"{root}/bin")
         os.symlink("bin", f"{root}/sbin")
         for name in TOOLS:
-            put(root, need(name), f"/bin/{name}")
+            self.put(root, self.platform.program(name), f"/bin/{name}")
         os.symlink("dash", f"{root}/bin/sh")
         os.symlink("kmod", f"{root}/bin/modprobe")
         for name in APPLETS:
             os.symlink("busybox", f"{root}/bin/{name}")
-        put(root, self.fastboot, "/bin/fastboot")
+        self.put(root, self.fastboot, "/bin/fastboot")
         copy(os.path.join(HERE, "by-hand"), f"{root}/bin/by-hand")
         os.chmod(f"{root}/bin/by-hand", 0o755)
         copy(self.vmlinuz, f"{root}/boot/vmlinuz")
@@ -210,7 +172,7 @@ class Images:
         if not release:
             return
         base = f"{self.kernel}/lib/modules/{release}/"
-        for path in module_files(self.kernel, EARLY_MODULES + CHANNEL_MODULES + TOOL_MODULES + LATE_MODULES):
+        for path in module_files(self.kernel, self.early + CHANNEL_MODULES + TOOL_MODULES + LATE_MODULES):
             inside = os.path.dirname(path.split(f"lib/modules/{release}/", 1)[1])
             unpack_module(path, f"{root}/lib/modules/{release}/{inside}/{plain_name(path)}")
         for name in ("modules.builtin", "modules.builtin.modinfo", "modules.order"):
@@ -254,8 +216,9 @@ def line_with(text, signs):
 class Guest:
     """One emulated machine. It goes on through resets and kexecs."""
 
-    def __init__(self, images, out, line):
+    def __init__(self, images, out, region, line):
         self.images, self.out, self.line = images, out, line
+        self.machine = images.platform.command(out, region)
         self.sockets = tempfile.mkdtemp(prefix="fastboot-bench.")
         self.console = os.path.join(out, "console.log")
         self.started = 0
@@ -263,9 +226,7 @@ class Guest:
 
     def command(self):
         app, control = f"{self.sockets}/app", f"{self.sockets}/control"
-        return [
-            "qemu-system-x86_64", "-accel", "tcg,thread=multi", "-cpu", "max,-erms,-fsrm",
-            "-M", "q35", "-smp", "2", "-m", "8G", "-nodefaults", "-nographic",
+        return self.machine + [
             "-kernel", self.images.vmlinuz, "-initrd", self.images.initrd,
             "-append", self.line,
             "-chardev", f"file,id=con,path={self.console}", "-serial", "chardev:con",
@@ -280,7 +241,6 @@ class Guest:
 
     def start(self):
         """Returns the paths of the sockets."""
-        need("qemu-system-x86_64")
         if os.path.exists(self.console):
             os.replace(self.console, f"{self.console}.{self.started}")
         self.started += 1

@@ -283,7 +283,7 @@ def run_facts(settings, machine, results, kernel):
     return {
         "date": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
         "kernel": kernel, "rounds": settings.rounds,
-        "emulator": "QEMU q35, TCG, 2 CPUs, 8 GiB",
+        "emulator": machine.images.platform.title,
         "command_line": machine.line,
         "machine": platform.machine(), "processors": os.cpu_count(),
         "method": "from the last answer of the application to the first answer of the next "

@@ -57,10 +57,10 @@ class Processors:
         return round(max(0.0, 100.0 * (busy - ours) / max(1.0, passed)), 1)
 
 
-def kernel_line(settings, khz):
-    line = "console=ttyS0 panic=-1 quiet lpj=4600000 tsc=reliable no_timer_check swiotlb=512"
-    line += f" tsc_early_khz={khz} memmap={settings.region} rdinit=/bench/init"
-    return f"{line} {settings.append}".strip()
+def kernel_line(settings, platform, khz):
+    line = f"console={platform.console} panic=-1 quiet swiotlb=512"
+    line += f" {platform.words(khz, settings.region)}"
+    return f"{line} rdinit=/bench/init {settings.append}".strip()
 
 
 class Machine:
@@ -68,8 +68,8 @@ class Machine:
 
     def __init__(self, settings, images, say):
         self.settings, self.images, self.say = settings, images, say
-        self.line = kernel_line(settings, images.khz)
-        self.guest = Guest(images, settings.out, f"{self.line} bench.way=none")
+        self.line = kernel_line(settings, images.platform, images.khz)
+        self.guest = Guest(images, settings.out, settings.region, f"{self.line} bench.way=none")
         self.client = None
         self.lost = 0
         self.generation = 0
@@ -146,7 +146,8 @@ class Machine:
         if cell.way == "cold":
             return "bench quiesce; bench stamp leave; exec reboot -f"
         if cell.way == "kexec":
-            c.command(f"kexec -c -i -l --initrd=/t/boot/initrd --command-line='{line}' /t/boot/vmlinuz")
+            c.command(f"kexec {self.images.platform.kexec} -l --initrd=/t/boot/initrd "
+                      f"--command-line='{line}' /t/boot/vmlinuz")
             return "bench quiesce; bench stamp leave; exec kexec -e -x"
         if cell.way == "hand":
             return f"by-hand leave '{line}'"
