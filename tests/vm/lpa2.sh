@@ -1,10 +1,12 @@
 #!/bin/sh
 # SPDX-License-Identifier: GPL-2.0-or-later
 #
-# A kernel that uses 52-bit addresses (LPA2), which a kexec would crash: refused
-# before anything is touched, with the way out.
+# A CPU with LPA2. A kernel that uses its 52-bit addresses, which a kexec would
+# crash, is refused before anything is touched, with the way out. One that does
+# not is not refused, and survives both calls.
 #
 # vm-kernels: arm64-6.12
+# vm-more-kernels: arm64-fast
 # vm-programs: kexec
 # vm-add: tests/vm/tools/reboot.sh
 # vm-timeout: 200
@@ -28,7 +30,45 @@ refused() {
 # Where it is, how it is used, which blocks are online; not how full they are.
 region() { fastboot --json status | grep -v 'used_bytes'; }
 
+# go METHOD: comes back only when it fails.
+go() {
+	printf '[kexec]\nmethod = %s\n' "$1" >>/etc/fastboot.conf
+	fastboot reboot >/host/output 2>&1
+	not_ok "$1" "fastboot reboot came back: $(tail -n 1 /host/output)"
+	exit 1
+}
+
+# arrive METHOD: by which the last stage left.
+arrive() {
+	ok "$1: the next kernel runs"
+	check_eq "$1 was the way" 1 "$(grep -c "^method  *$1: configured" /host/output)"
+	mount_state
+	check "$1: restore" fastboot restore
+	check_eq "$1: the state is back" kept "$(cat $state/file)"
+}
+
+unaffected() {
+	case $stage in
+	1)
+		mount_state
+		echo kept >$state/file
+		expect_status 0 "check refuses nothing" fastboot check
+		go kexec_load
+		;;
+	2)
+		arrive kexec_load
+		go kexec_file_load
+		;;
+	3)
+		arrive kexec_file_load
+		finish
+		;;
+	esac
+	exit
+}
+
 configure ''
+grep -q '^CONFIG_ARM64_LPA2=y' /host/config || unaffected
 mount_state
 echo kept >$state/file
 hot_add
