@@ -6,7 +6,7 @@
 #
 #   # vm-kernels: 6.12 6.1        kernels to run on (default: both); fast is the
 #                                 one that kernel/build makes; arm64-6.12 …
-#   # vm-more-kernels: 6.1        with scripts/test --all-kernels
+#   # vm-more-kernels: 6.1        with scripts/test --all-kernels; alone: only then
 #   # vm-programs: ndctl kexec    host programs to take along, with libraries
 #   # vm-add: HOST[:GUEST] …      files to take along, relative to the repository
 #   # vm-modules: nvme ahci       kernel modules beside the usual ones
@@ -15,6 +15,7 @@
 #   # vm-timeout: 300             seconds until the guest is killed
 #   # vm-mem: 8G  # vm-smp: 2  # vm-cpu: max  # vm-region: 2G!4G|none  # vm-append: TEXT
 #   # vm-firmware: uefi           arm64: with ACPI, and no region
+#   # vm-numa: 6G 2G            NUMA nodes, and what of vm-mem each has
 #   # vm-allow-reset: yes         a reset boots again instead of ending the run
 #   # vm-expect-log: REGEX        kernel complaints that this test provokes; name
 #                                 'Call Trace' too when the complaint brings one
