@@ -14,8 +14,7 @@
 # On arm64, which takes the emulator three times as long, the 600 MiB go through all
 # three kexecs and are filled once; they are restored lazily, eagerly and in place.
 #
-# vm-kernels: 6.12 6.1 arm64-6.12
-# vm-more-kernels: arm64-fast
+# vm-kernels: 6.12 6.1 arm64-6.12 arm64-fast
 # vm-programs: kexec split flock
 # vm-add: tests/vm/tools/reboot.sh
 # vm-timeout: 900

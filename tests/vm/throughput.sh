@@ -7,7 +7,7 @@
 # What is timed is the program's own copy_usec: from the first file to the last, the digests
 # included. The first round is left out: in it the emulator finds memory for the guest.
 #
-# vm-kernels: fast
+# vm-more-kernels: fast
 # vm-programs: cmp
 # vm-add: build/vmtools/mktree build/vmtools/memcpy
 # vm-timeout: 900
