@@ -163,21 +163,8 @@ static int find_old(struct result *r, struct fb_err *err)
  */
 static bool outside_is_right(struct result *r)
 {
-	const struct fb_carve_request *rq = &r->request;
-	struct fb_range region = r->old->range, usable;
-
-	if (fb_dtb_memory_of(&r->dtb, region) || region.size <= rq->overhead)
-		return false;
-	usable.start = region.start + rq->overhead;
-	usable.size = region.size - rq->overhead;
-	usable = fb_range_shrink(usable, rq->block_size);
-	if (usable.size != fb_align_up(rq->size, rq->block_size))
-		return false;
-	r->carve = (struct fb_carve){ .region = region,
-				      .usable = usable,
-				      .first_block = usable.start / rq->block_size,
-				      .block_count = usable.size / rq->block_size };
-	return true;
+	return !fb_dtb_memory_of(&r->dtb, r->old->range) &&
+	       fb_carve_fits(&r->request, r->old->range, &r->carve);
 }
 
 /* Is the region that is there what was asked for? Then it stays. */

@@ -116,22 +116,13 @@ static int check_kaslr(const struct fb_sys *sys, struct result *r, struct fb_err
 static bool keep_existing(const struct fb_iomem *iomem, struct result *r)
 {
 	const struct fb_carve_request *rq = &r->request;
-	struct fb_range region = r->existing, usable;
+	struct fb_range region = r->existing;
 
-	if (r->way != BY_TABLES || region.size <= rq->overhead ||
-	    (rq->at_set && rq->at != region.start))
+	if (r->way != BY_TABLES || (rq->at_set && rq->at != region.start) ||
+	    !fb_carve_fits(rq, region, &r->carve))
 		return false;
-	usable.start = region.start + rq->overhead;
-	usable.size = region.size - rq->overhead;
-	usable = fb_range_shrink(usable, rq->block_size);
-	if (usable.size != fb_align_up(rq->size, rq->block_size))
-		return false;
-	r->carve = (struct fb_carve){ .region = region,
-				      .usable = usable,
-				      .first_block = usable.start / rq->block_size,
-				      .block_count = usable.size / rq->block_size,
-				      .bank = region,
-				      .ram = fb_carve_mem(iomem, region.start) };
+	r->carve.bank = region;
+	r->carve.ram = fb_carve_mem(iomem, region.start);
 	return true;
 }
 

@@ -304,6 +304,25 @@ static bool is_memory(const struct fb_iomem_entry *e)
 	return is_bank(e) || (!e->depth && !strcmp(e->name, "reserved"));
 }
 
+bool fb_carve_fits(const struct fb_carve_request *request, struct fb_range region,
+		   struct fb_carve *carve)
+{
+	struct fb_range usable;
+
+	if (region.size <= request->overhead)
+		return false;
+	usable.start = region.start + request->overhead;
+	usable.size = region.size - request->overhead;
+	usable = fb_range_shrink(usable, request->block_size);
+	if (usable.size != fb_align_up(request->size, request->block_size))
+		return false;
+	*carve = (struct fb_carve){ .region = region,
+				    .usable = usable,
+				    .first_block = usable.start / request->block_size,
+				    .block_count = usable.size / request->block_size };
+	return true;
+}
+
 uint64_t fb_carve_mem(const struct fb_iomem *iomem, uint64_t start)
 {
 	struct fb_range below = { 0, start };

@@ -78,6 +78,14 @@ int fb_carve_choose(const struct fb_iomem *iomem,
 		    struct fb_err *err);
 
 /*
+ * Has a region that exists, in no bank, exactly the blocks that are asked for? Then
+ * *carve tells of it, with `bank`, `ram` and `above` zero. The request's `at`
+ * is not looked at. Pure.
+ */
+bool fb_carve_fits(const struct fb_carve_request *request, struct fb_range region,
+		   struct fb_carve *carve);
+
+/*
  * The number behind mem= with which RAM ends at `start` on arm64. It is a total:
  * what the kernel knows of memory below, "System RAM" and what firmware keeps of
  * it, "reserved" at the top level (memblock_mem_limit_remove_map(), mm/memblock.c;
