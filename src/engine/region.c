@@ -129,19 +129,6 @@ static int add_from_iomem(struct listing *l, struct fb_err *err)
 	return 0;
 }
 
-static void lose_node(struct listing *l, struct fb_range range, const char *name)
-{
-	char text[FB_RANGE_TEXT_MAX];
-
-	l->found.covered = range;
-	snprintf(l->found.lost, sizeof(l->found.lost),
-		 "the region %s of the device tree cannot be used: the kernel has "
-		 "\"%.60s\" there; take the range out of linux,usable-memory as "
-		 "`fastboot overlay` does, and see that the boot loader keeps it, or "
-		 "boot with mem=",
-		 fb_range_text(range, text), name);
-}
-
 /*
  * Of the memory that the kernel knows nothing may be in the region, not even
  * reserved: nd_pmem then fails, and making a namespace crashes the kernel. What
@@ -159,6 +146,23 @@ static const char *covered_by(const struct listing *l, struct fb_range range)
 	return NULL;
 }
 
+/* Is the range free? If not the region is lost; the text says why, and the fix. */
+static bool check_free(struct listing *l, struct fb_range range, const char *origin,
+		       const char *advice)
+{
+	const char *name = covered_by(l, range);
+	char text[FB_RANGE_TEXT_MAX];
+
+	if (!name)
+		return true;
+	l->found.covered = range;
+	snprintf(l->found.lost, sizeof(l->found.lost),
+		 "the region %s of the %s cannot be used: the kernel has \"%.60s\" "
+		 "there%s",
+		 fb_range_text(range, text), origin, name, advice);
+	return false;
+}
+
 /* Where the drivers are not loaded nothing else tells of these. */
 static int add_from_tree(struct listing *l, struct fb_err *err)
 {
@@ -174,26 +178,13 @@ static int add_from_tree(struct listing *l, struct fb_err *err)
 		}
 		region->origin = FB_ORIGIN_DEVICE_TREE;
 		region->node = nodes.list[i].numa_node;
-		if (covered_by(l, region->range))
-			lose_node(l, region->range, covered_by(l, region->range));
+		check_free(l, region->range, "device tree",
+			   "; take the range out of linux,usable-memory as "
+			   "`fastboot overlay` does, and see that the boot loader "
+			   "keeps it, or boot with mem=");
 	}
 	free(nodes.list);
 	return rc;
-}
-
-/* Firmware and its boot loader put kernel and initrd where they like. */
-static void lose_tables(struct listing *l, struct fb_range range, const char *name)
-{
-	char text[FB_RANGE_TEXT_MAX];
-
-	l->found.covered = range;
-	l->found.reloadable = true;
-	snprintf(l->found.lost, sizeof(l->found.lost),
-		 "the region %s of the ACPI tables cannot be used: the kernel has "
-		 "\"%.60s\" there, because mem= is missing or firmware put the kernel "
-		 "or its initrd there; `fastboot load` keeps them out and `systemctl "
-		 "kexec` starts it",
-		 fb_range_text(range, text), name);
 }
 
 static int add_from_tables(struct listing *l, struct fb_err *err)
@@ -208,8 +199,12 @@ static int add_from_tables(struct listing *l, struct fb_err *err)
 	if (!region)
 		return fb_err_sys(err, ENOMEM, "regions");
 	region->origin = FB_ORIGIN_TABLES;
-	if (covered_by(l, region->range))
-		lose_tables(l, region->range, covered_by(l, region->range));
+	/* Firmware and its boot loader put kernel and initrd where they like. */
+	if (!check_free(l, region->range, "ACPI tables",
+			", because mem= is missing or firmware put the kernel or its "
+			"initrd there; `fastboot load` keeps them out and `systemctl "
+			"kexec` starts it"))
+		l->found.reloadable = true;
 	return 0;
 }
 
