@@ -28,6 +28,18 @@ int fb_array_grow(void *array, size_t *capacity, size_t need, size_t size)
 	return 0;
 }
 
+void fb_array_sort(void *array, size_t count, size_t size,
+		   int (*compare)(const void *a, const void *b))
+{
+	const char *at = array;
+
+	for (size_t i = 1; i < count; i++, at += size)
+		if (compare(at, at + size) > 0) {
+			qsort(array, count, size, compare);
+			return;
+		}
+}
+
 int fb_parse_base(const char *text, int base, uint64_t *value)
 {
 	unsigned long long v;

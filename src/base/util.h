@@ -99,6 +99,10 @@ static inline bool fb_is_power_of_2(uint64_t v)
  */
 int fb_array_grow(void *array, size_t *capacity, size_t need, size_t size);
 
+/* qsort(3), but what is in order already is only looked at once. */
+void fb_array_sort(void *array, size_t count, size_t size,
+		   int (*compare)(const void *a, const void *b));
+
 /*
  * Strict numbers: the whole string must be one unsigned number, no sign, no
  * space, base 10 (fb_parse_u64) or `base` (fb_parse_base; 16 takes an optional

@@ -110,16 +110,6 @@ static int sooner_first(const void *a, const void *b)
 	return x->order < y->order ? -1 : x->order > y->order;
 }
 
-/* Of a million files in the right order none need be moved. */
-static void sort(struct candidate *list, size_t count)
-{
-	for (size_t i = 1; i < count; i++)
-		if (sooner_first(&list[i - 1], &list[i]) > 0) {
-			qsort(list, count, sizeof(*list), sooner_first);
-			return;
-		}
-}
-
 /*
  * By inode: which of the chosen states it lies in, as an index of job->states
  * plus 1; 0: in none. A directory's number is higher than its parent's.
@@ -180,7 +170,8 @@ static int choose(struct filler *f, struct candidates *c, size_t capacity)
 	c->later = c->count < capacity ? c->count : capacity;
 	if (c->later < c->count)
 		qsort(c->list, c->count, sizeof(*c->list), larger_first);
-	sort(c->list, c->later);
+	/* Of a million files in the right order none need be moved. */
+	fb_array_sort(c->list, c->later, sizeof(*c->list), sooner_first);
 	for (size_t i = 0; i < c->later; i++)
 		f->place[c->list[i].inode] = (uint32_t)i + 1;
 	return 0;

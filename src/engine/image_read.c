@@ -254,16 +254,6 @@ static int compare_extents(const void *a, const void *b)
 	return x->block < y->block ? -1 : x->block > y->block;
 }
 
-/* Most images have them in the order of the tree. */
-static void sort_extents(struct owned_extent *list, size_t count)
-{
-	for (size_t i = 1; i < count; i++)
-		if (compare_extents(&list[i - 1], &list[i]) > 0) {
-			qsort(list, count, sizeof(*list), compare_extents);
-			return;
-		}
-}
-
 static struct owned_extent *sorted_extents(const struct fb_tree *tree, size_t *count)
 {
 	struct owned_extent *list;
@@ -280,7 +270,8 @@ static struct owned_extent *sorted_extents(const struct fb_tree *tree, size_t *c
 		for (size_t k = 0; k < tree->inodes[i].extent_count; k++)
 			list[n++] = (struct owned_extent){ &tree->inodes[i].extents[k],
 							   (uint32_t)i };
-	sort_extents(list, n);
+	/* Most images have them in the order of the tree. */
+	fb_array_sort(list, n, sizeof(*list), compare_extents);
 	return list;
 }
 

@@ -175,9 +175,31 @@ static void uuids_have_one_form(void **state)
 	assert_memory_equal(none, zero, 16);
 }
 
+static int by_value(const void *a, const void *b)
+{
+	int x = *(const int *)a, y = *(const int *)b;
+
+	return x < y ? -1 : x > y;
+}
+
+static void array_sort_leaves_what_is_in_order(void **state)
+{
+	int ordered[] = { 1, 2, 2, 3 }, last[] = { 1, 2, 4, 3 };
+	const int same[] = { 1, 2, 2, 3 }, want[] = { 1, 2, 3, 4 };
+
+	(void)state;
+	fb_array_sort(ordered, 4, sizeof(int), by_value);
+	assert_memory_equal(ordered, same, sizeof(same));
+	fb_array_sort(last, 4, sizeof(int), by_value);
+	assert_memory_equal(last, want, sizeof(want));
+	fb_array_sort(last, 0, sizeof(int), by_value);
+	assert_memory_equal(last, want, sizeof(want));
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(array_sort_leaves_what_is_in_order),
 		cmocka_unit_test(parse_u64_is_strict),
 		cmocka_unit_test(parse_size_takes_what_people_write),
 		cmocka_unit_test(parse_seconds_gives_microseconds),
