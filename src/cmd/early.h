@@ -17,6 +17,8 @@ struct fb_early {
 	const char *root; /* "" or the directory that will be "/": "/sysroot" */
 	const char *mode; /* "eager", "lazy"; NULL: the kernel's command line,
 			     the configuration, "lazy" */
+	bool now; /* not to wait for a driver that is not registered: -ENODEV with
+		     FB_EXIT_IMPOSSIBLE */
 	struct fb_origin stamps; /* only the stamps: those made before */
 };
 

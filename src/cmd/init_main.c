@@ -19,6 +19,7 @@
 #include "cmd/early.h"
 #include "cmd/signals.h"
 #include "engine/timeline.h"
+#include "engine/timeline_file.h"
 #include "format/cmdline.h"
 #include "machine/kmsg.h"
 #include "machine/mount.h"
@@ -32,8 +33,13 @@ static const char help[] =
 	"                    (fastboot.mode= of the kernel, [restore] mode, lazy)\n"
 	"  -h, --help        this text\n"
 	"  -V, --version     the version\n\n"
-	"As the first process it takes no options, and executes /sbin/init then.\n"
+	"As the first process it takes no options, and executes /sbin/init then. With\n"
+	"rdinit_beside=PATH on its command line a kernel of fastboot's runs it before\n"
+	"that as well, while drivers are probed, with the only option --beside.\n"
 	"fastboot-init(8) is the manual.\n";
+
+/* There once the state was given back beside the drivers. */
+#define BESIDE_DONE "/run/fastboot/beside"
 
 /* <3>: an error, the console has it, too. <6>: only the log. */
 static bool log_line(int level, const char *text)
@@ -51,11 +57,11 @@ static const char *text_of(const struct fb_err *err, int rc)
 /* ---- as the first process ---------------------------------------------------------
  */
 
-/* The kernel opens no console where the initramfs has no /dev/console. */
-static void open_standard_files(void)
+/* `path` as the three of them, or /dev/null. */
+static void open_standard_files(const char *path)
 {
 	while (true) {
-		int fd = open("/dev/console", O_RDWR | O_NOCTTY);
+		int fd = open(path, O_RDWR | O_NOCTTY);
 
 		if (fd < 0)
 			fd = open("/dev/null", O_RDWR);
@@ -68,15 +74,21 @@ static void open_standard_files(void)
 	}
 }
 
-/* fastboot.init=PATH of the kernel's command line; malloc'ed, or NULL. */
-static char *wanted_init(void)
+/* The kernel opens no console where the initramfs has no /dev/console. */
+static void open_console(void)
+{
+	open_standard_files("/dev/console");
+}
+
+/* The value of the last NAME= on the kernel's command line; malloc'ed, or NULL. */
+static char *kernel_word(const char *name)
 {
 	const struct fb_sys sys = { "" };
 	fb_autofree char *cmdline = NULL;
 	struct fb_cmdline_arg arg;
 
 	if (fb_sys_read(&sys, "/proc/cmdline", &cmdline, NULL, NULL) ||
-	    !fb_cmdline_last(cmdline, "fastboot.init", &arg) || !arg.value)
+	    !fb_cmdline_last(cmdline, name, &arg) || !arg.value)
 		return NULL;
 	return strndup(arg.value, arg.value_length);
 }
@@ -104,7 +116,7 @@ static void execute_next(char **argv)
 	/* What the kernel tries (init/main.c, kernel_init()). */
 	static const char *const others[] = { "/sbin/init", "/etc/init", "/bin/init",
 					      "/bin/sh" };
-	fb_autofree char *wanted = wanted_init();
+	fb_autofree char *wanted = kernel_word("fastboot.init");
 	fb_autofree char *text = NULL;
 
 	/* It was ignored here, which a program would inherit. */
@@ -122,23 +134,92 @@ static void execute_next(char **argv)
 	log_line(3, "there is no program to go on with");
 }
 
-static int first_process(char **argv)
+static void restore_first(struct fb_early *early)
 {
-	struct fb_early early = { .root = "" };
 	struct fb_err err = FB_ERR_INIT;
 	bool expected;
 	int rc;
 
-	fb_timeline_stamp(&early.stamps, FB_PHASE_INIT);
 	if (fb_mount_system(&err))
 		log_line(3, text_of(&err, -EIO));
-	open_standard_files();
+	open_console();
 	fb_signals_install();
-	rc = fb_early_restore(&early, &expected, &err);
+	rc = fb_early_restore(early, &expected, &err);
 	if (rc && !log_line(expected ? 6 : 3, text_of(&err, rc)))
 		fprintf(stderr, "fastboot-init: %s\n", text_of(&err, rc));
+}
+
+static int first_process(char **argv)
+{
+	struct fb_early early = { .root = "" };
+
+	fb_timeline_stamp(&early.stamps, FB_PHASE_INIT);
+	if (!unlink(BESIDE_DONE)) {
+		open_console();
+		fb_timeline_append_stamps(FB_TIMELINE_PATH, &early.stamps);
+	} else {
+		restore_first(&early);
+	}
 	execute_next(argv);
 	return FB_EXIT_FAILED;
+}
+
+/* ---- beside the drivers, before it is the first process ----------------------------
+ */
+
+/*
+ * Another first process would not look for what is in this program's memory, and
+ * might take another root.
+ */
+static int check_first(struct fb_err *err)
+{
+	fb_autofree char *wanted = kernel_word("rdinit");
+	const char *first = wanted ? wanted : "/init";
+
+	if (is_this_program(first))
+		return 0;
+	return fb_err_exit(err, FB_EXIT_IMPOSSIBLE, ENOEXEC,
+			   "the first process will be %s, another program: it needs "
+			   "rdinit= with the path of rdinit_beside=",
+			   first);
+}
+
+static int restore_beside(bool *expected, struct fb_err *err)
+{
+	struct fb_early early = { .root = "", .now = true };
+	int rc = check_first(err);
+
+	if (!rc)
+		rc = fb_early_restore(&early, expected, err);
+	if (!rc && close(open(BESIDE_DONE, O_WRONLY | O_CREAT | O_CLOEXEC, 0600)))
+		rc = fb_err_sys(err, errno, "%s", BESIDE_DONE);
+	return rc;
+}
+
+/*
+ * Whatever fails here, the first process, which is this program again, does it
+ * once more, says what is wrong, and has all drivers.
+ */
+static int beside(char **argv)
+{
+	struct fb_err err = FB_ERR_INIT;
+	fb_autofree char *text = NULL;
+	bool expected = false;
+	int rc = fb_mount_system(&err);
+
+	/* The console's driver is one of those that are not there yet. */
+	open_standard_files("/dev/null");
+	fb_signals_install();
+	/* systemd leaves such a process alone when it switches the root. */
+	argv[0][0] = '@';
+	if (!rc)
+		rc = restore_beside(&expected, &err);
+	if (!rc)
+		return FB_EXIT_OK;
+	text = fb_asprintf("not beside the drivers: %s", text_of(&err, rc));
+	if (!expected)
+		log_line(6, text ? text : "out of memory");
+	return err.status ? (int)err.status : FB_EXIT_FAILED;
 }
 
 /* ---- as any other ------------------------------------------------------------------
@@ -206,5 +287,8 @@ static int called(int argc, char **argv)
 
 int main(int argc, char **argv)
 {
-	return getpid() == 1 ? first_process(argv) : called(argc, argv);
+	if (getpid() == 1)
+		return first_process(argv);
+	return argc == 2 && !strcmp(argv[1], "--beside") ? beside(argv)
+							 : called(argc, argv);
 }

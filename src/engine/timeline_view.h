@@ -35,7 +35,7 @@ enum fb_timeline_kind {
 struct fb_timeline_row {
 	enum fb_timeline_section section;
 	enum fb_timeline_kind kind;
-	unsigned int phase; /* 0 for a part */
+	unsigned int phase; /* 0 for a part of the kernel's start */
 	char label[80];
 	uint64_t start_usec, end_usec; /* since the first stamp */
 };
@@ -62,6 +62,10 @@ struct fb_timeline_span {
  * Where the clock did not run through, what was stamped under the next kernel
  * follows the last stamp of the one before, with a row of FB_ROW_UNKNOWN between
  * them, and the blackout and the total are not known.
+ *
+ * Phases of a restore that ran beside the next kernel's start (rdinit_beside)
+ * follow the kernel's row as FB_ROW_PARALLEL, with their phase; the blackout
+ * ends when the first program starts then.
  */
 struct fb_timeline_view {
 	enum fb_timeline_clock clock;

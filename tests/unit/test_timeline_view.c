@@ -148,6 +148,27 @@ static void test_kernel(void **state)
 	check_row(&v, 10, FB_TIMELINE_BLACKOUT, "first program", 1320, 1425);
 }
 
+/* Restored while the kernel started: the blackout ends with the first program. */
+static void test_beside(void **state)
+{
+	struct fb_timeline t = sample();
+	struct fb_timeline_view v;
+
+	(void)state;
+	stamp(&t, FB_PHASE_INIT, 6505);
+	v = view_of(&t);
+	assert_int_equal(length(&v.sections[FB_TIMELINE_BLACKOUT]), 505);
+	assert_int_equal(length(&v.sections[FB_TIMELINE_AFTER]), 295);
+	check_row(&v, 5, FB_TIMELINE_BLACKOUT, "kernel", 1120, 1505);
+	check_row(&v, 6, FB_TIMELINE_BLACKOUT, "find the image (meanwhile)", 1450,
+		  1480);
+	check_row(&v, 7, FB_TIMELINE_BLACKOUT, "restore (meanwhile)", 1480, 1500);
+	assert_int_equal(v.rows[7].kind, FB_ROW_PARALLEL);
+	assert_int_equal(v.rows[7].phase, FB_PHASE_VISIBLE);
+	check_row(&v, 8, FB_TIMELINE_AFTER, "mark the image", 1505, 1510);
+	assert_int_equal(v.row_count, 11);
+}
+
 /* A mark that is missing, or cannot be true, leaves its step to the next. */
 static void test_kernel_gaps(void **state)
 {
@@ -381,6 +402,7 @@ int main(void)
 		cmocka_unit_test(test_sections),
 		cmocka_unit_test(test_order),
 		cmocka_unit_test(test_kernel),
+		cmocka_unit_test(test_beside),
 		cmocka_unit_test(test_kernel_gaps),
 		cmocka_unit_test(test_reset),
 		cmocka_unit_test(test_crossed),

@@ -12,6 +12,9 @@
 #   stage 6  the file is withheld                            -> kexec by hand
 #   stage 7  called for another root, which is switched to
 #
+# A kernel of ours runs it beside the drivers, too, but for stage 4, and refuses
+# in stage 7, where the first process is another program.
+#
 # vm-kernels: fast
 # vm-more-kernels: 6.12
 # vm-programs: kexec
@@ -83,14 +86,22 @@ number_at() { dd if=/dev/pmem0 bs=1 skip="$1" count="$2" 2>/dev/null | od -An -t
 
 damage() { printf 'damage' | dd of=/dev/pmem0 bs=1 seek="$1" conv=notrunc,fsync 2>/dev/null; }
 
+# What became of it beside the drivers: a kernel of ours says so, others know it not.
+beside() { dmesg | sed -n 's/.*Ran .bin.fastboot-init --beside, status //p'; }
+uname -r | grep -q fastboot && ours=yes || ours=
+
+# stamped PHASE: the counter.
+stamped() { awk -v phase="$1" '$1 == "stamp" && $2 == phase { print $3 }' /run/fastboot/timeline; }
+
 configure ''
 sed -i '/hooks/,$d' /etc/fastboot.conf
 case $stage in
 1)
-	by_hand "rdinit=$(first_program) fastboot.init=/init"
+	by_hand "rdinit=$(first_program) fastboot.init=/init rdinit_beside=/bin/fastboot-init"
 	;;
 2)
 	ok "no image: the system starts"
+	check_eq "no image: beside the drivers there was none, either" "${ours:+4}" "$(beside)"
 	check_eq "no image: one line in the log" 1 "$(lines 14 | grep -c 'no image')"
 	check_eq "no image: nothing on the console" "" "$(lines "$shown")"
 	check "no image: status" fastboot status
@@ -109,25 +120,30 @@ case $stage in
 	for phase in 13 14 15; do
 		check_eq "lazy: stamp $phase" 1 "$(grep -c "^stamp $phase " /run/fastboot/timeline)"
 	done
+	check_eq "lazy: beside the drivers" "${ours:+0}" "$(beside)"
+	check_eq "lazy: before the first process" "$ours" "$([ "$(stamped 15)" -gt "$(stamped 13)" ] || echo yes)"
+	check_eq "lazy: nothing left of that" "" "$(ls /run/fastboot/beside 2>/dev/null)"
 	hz=$(sed -n 's/^counter_hz //p' /run/fastboot/timeline)
-	figure "from fastboot-init's start to the state, $(uname -r)" "$(awk -v hz="$hz" '
+	figure "from where the restore begins to the state, $(uname -r)" "$(awk -v hz="$hz" '
 		$1 == "stamp" { at[$2] = $3 }
-		END { printf "%.1f", (at[15] - at[13]) * 1000 / hz }' /run/fastboot/timeline)" ms "emulated; about 620 files"
+		END { printf "%.1f", (at[15] - at[20]) * 1000 / hz }' /run/fastboot/timeline)" ms "emulated; about 620 files"
 	hot_add
 	fill
-	reboot_with --append fastboot.mode=eager
+	reboot_with --command-line "$(sed 's/ rdinit_beside=[^ ]*//' /proc/cmdline) fastboot.mode=eager"
 	;;
 4)
 	check_eq "eager: nothing goes on" "" "$(cat /run/fastboot/restore.json 2>/dev/null)"
 	same "eager"
 	check "save" fastboot save || exit 1
 	damage $(($(number_at 48 8) + 200))
-	by_hand
+	by_hand rdinit_beside=/bin/fastboot-init
 	;;
 5)
 	ok "damaged metadata: the system starts"
 	check_eq "damaged metadata: one line" 1 "$(lines "$shown" | grep -c 'damaged')"
-	check_eq "damaged metadata: nothing else" 1 "$(lines '.*' | grep -c .)"
+	check_eq "damaged metadata: nothing else" 1 "$(lines '.*' | grep -vc 'not beside')"
+	check_eq "damaged metadata: beside the drivers" "${ours:+not beside the drivers}" \
+		"$(lines 14 | grep damaged | grep -o 'not beside the drivers')"
 	check_eq "damaged metadata: nothing restored" "" "$(ls $state 2>/dev/null)"
 	mount_state
 	fill
@@ -151,6 +167,8 @@ case $stage in
 	by_hand "rdinit=/bin/early-init early.root"
 	;;
 7)
+	check_eq "another root: not beside the drivers" "${ours:+not beside the drivers}" \
+		"$(lines 14 | grep 'early-init, another program' | grep -o 'not beside the drivers')"
 	check_eq "another root: it was switched to" newroot "$(awk '$2 == "/" { print $1 }' /proc/mounts | tail -n 1)"
 	same "another root"
 	wait_done
