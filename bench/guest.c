@@ -694,7 +694,8 @@ static void give_state(const char *way)
 {
 	char options[64] = "size=90%,huge=within_size";
 
-	if (!strcmp(way, "none"))
+	/* As the first process, or beside the drivers, fastboot-init was here. */
+	if (!strcmp(way, "none") || !access("/run/fastboot/restore.json", F_OK))
 		return;
 	kernel_word("tmpfs", options, sizeof(options));
 	must(!mount("state", "/state", "tmpfs", 0, options), "/state");

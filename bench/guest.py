@@ -137,6 +137,7 @@ class Images:
         with open(f"{root}/etc/fastboot.conf", "w", encoding="utf-8") as f:
             f.write(CONFIGURATION)
         list_modules(root, self.kernel, "modules", self.early)
+        self.has_early_modules = os.path.getsize(f"{root}/bench/modules") > 0
         list_modules(root, self.kernel, "modules.channel", CHANNEL_MODULES)
         list_modules(root, self.kernel, "modules.tools", TOOL_MODULES)
         archive(root, self.initrd, front)

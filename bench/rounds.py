@@ -11,7 +11,8 @@ PHASES = ("stop", "save", "switch", "kernel", "restore", "application")
 TRIES = 4
 BUSY_PERCENT = 15  # of one processor, used by others while a round ran
 MIB = 1 << 20
-BEGAN, VISIBLE, LEFT = 5, 15, 19  # phases of /run/fastboot/timeline
+FIRST = "/bench/init"  # process 1
+BEGAN, INIT, VISIBLE, LEFT = 5, 13, 15, 19  # phases of /run/fastboot/timeline
 
 
 class Failed(Exception):
@@ -60,7 +61,7 @@ class Processors:
 def kernel_line(settings, platform, khz):
     line = f"console={platform.console} panic=-1 quiet swiotlb=512"
     line += f" {platform.words(khz, settings.region)}"
-    return f"{line} rdinit=/bench/init {settings.append}".strip()
+    return f"{line} rdinit={FIRST} {settings.append}".strip()
 
 
 class Machine:
@@ -133,6 +134,9 @@ class Machine:
             line += f" bench.tmpfs={self.tmpfs(cell.size // cell.files >= MIB)}"
             if cell.files == 1:
                 line += f" bench.one={cell.size}"
+        elif not self.images.has_early_modules:
+            program = "/bin/fastboot-init"
+            line += f" rdinit={program} rdinit_beside={program} fastboot.init={FIRST}"
         return line
 
     # --- the ways ---------------------------------------------------------------------
@@ -238,10 +242,10 @@ class Machine:
         return stamps
 
     def own_ms(self, stamps):
-        """The program's own figure: until the state is visible."""
+        """The program's own figure: until a program can see the state."""
         if BEGAN not in stamps or VISIBLE not in stamps:
             return None
-        return (stamps[VISIBLE] - stamps[BEGAN]) / self.images.khz
+        return (max(stamps[VISIBLE], stamps.get(INIT, 0)) - stamps[BEGAN]) / self.images.khz
 
     def stamps_after(self):
         clock, text = self.client.clock, self.client.command("cat /run/bench/stamps; bench clock")
