@@ -287,7 +287,8 @@ static void check_placement(struct checker *c)
 	if (bytes >= c->region.range.size)
 		add(c, MISSING, "placement", "fastboot plan --size 2G",
 		    "no whole memory block fits into the region");
-	else if (bytes > 2 * FB_MIB)
+	/* The few MiB that devdax itself needs are lost anywhere. */
+	else if (bytes >= c->block_size / 2)
 		add(c, NOTE, "placement", "fastboot plan chooses a better address",
 		    "hot-add gains %s; %s are lost to alignment", gained,
 		    fb_size_text(bytes, lost));

@@ -75,6 +75,15 @@ for kind in nodes blob; do
 	done
 done
 
+# The 16 MiB that no address gives back are no reason to look for another.
+check "the place that plan chooses" "$FASTBOOT" -q overlay --base "$WORK/base.dtb" --size 2G \
+	--apply "$WORK/chosen.dtb"
+arm64 fresh "$WORK/chosen.dtb"
+printf '00000000-106ffffff : System RAM\n188000000-27fffffff : System RAM\n' >"$machine/proc/iomem"
+check "the place that plan chooses: check" on check
+check_match "the place that plan chooses: check: it is good" \
+	'^ok +placement +hot-add gains 2 GiB$' "$OUTPUT"
+
 arm64 raw "$WORK/merged.dtb"
 check "hotadd -n" on -n hotadd
 check_match "hotadd -n: its blocks" 'memory47/state' "$OUTPUT"
