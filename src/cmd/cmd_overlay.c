@@ -7,6 +7,7 @@
 #include <json-c/json.h>
 #include <limits.h>
 #include <string.h>
+#include <sys/stat.h>
 
 #include "base/util.h"
 #include "cmd/cmd.h"
@@ -221,6 +222,47 @@ static int prove(const void *merged, size_t size, struct fb_range region,
 	return rc ? fb_err_prefix(err, "with the overlay applied") : 0;
 }
 
+/* A tree, an overlay or a source that has a region, as an earlier run writes them. */
+static bool has_region(const char *bytes, size_t size)
+{
+	static const char blob[] = { (char)0xd0, 0x0d, (char)0xfe, (char)0xed };
+	static const char text[] = "/dts-v1/;\n/plugin/;";
+
+	bool known = (size >= sizeof(blob) && !memcmp(bytes, blob, sizeof(blob))) ||
+		     (size >= strlen(text) && !memcmp(bytes, text, strlen(text)));
+
+	return known && memmem(bytes, size, "pmem-region", strlen("pmem-region"));
+}
+
+/* Nobody's tree is lost by a slip; what has no length is no loss. */
+static int check_replace(const char *path, struct fb_err *err)
+{
+	static const struct fb_sys here = { "" };
+	fb_autofree char *bytes = NULL;
+	struct stat st;
+	size_t size;
+	int rc;
+
+	if (!path || stat(path, &st) || !S_ISREG(st.st_mode))
+		return 0;
+	rc = fb_sys_read(&here, path, &bytes, &size, err);
+	if (rc || !size || has_region(bytes, size))
+		return rc;
+	return fb_err_set(err, EEXIST,
+			  "%s exists and is something else than an overlay or a tree "
+			  "with a region: name another file",
+			  path);
+}
+
+static int check_outputs(const struct options *o, struct fb_err *err)
+{
+	int rc = check_replace(o->output, err);
+
+	if (!rc)
+		rc = check_replace(o->apply, err);
+	return rc ? rc : check_replace(o->dts, err);
+}
+
 /* Everything is made before anything is written. */
 static int write_files(const struct options *o, const struct result *r,
 		       struct fb_err *err)
@@ -237,6 +279,8 @@ static int write_files(const struct options *o, const struct result *r,
 		rc = prove(merged, merged_size, r->carve.region, err);
 	if (!rc)
 		rc = fb_dtb_overlay_text(&r->overlay, &text, err);
+	if (!rc)
+		rc = check_outputs(o, err);
 	if (!rc && o->output)
 		rc = fb_file_write(o->output, blob, blob_size, err);
 	if (!rc && o->apply)

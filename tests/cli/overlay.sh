@@ -108,6 +108,8 @@ check "carved by a smaller reg" overlay outside.dtb --size 256M -o x.dtbo --appl
 check_match "carved by a smaller reg: stays" '^region +0x47000000-0x57ffffff, .*: there already$' "$OUTPUT"
 check_eq "carved by a smaller reg: gets a NUMA node" 0 "$(fdtget x.dtb /pmem@47000000 numa-node-id)"
 
+check "a size that is no whole number of blocks" overlay base.dtb --size 129M -o x.dtbo
+check_match "a size that is no whole number of blocks: rounded up" '^hot-added +256 MiB: ' "$OUTPUT"
 check "--json" "$FASTBOOT" --json overlay --base base.dtb --size 2G -o x.dtbo
 check_match "--json: bytes" '"size":2164260864' "$OUTPUT"
 check_match "--json: which node" '"memory@40000000"' "$OUTPUT"
@@ -158,8 +160,33 @@ done
 check "bytes behind the tree do not matter" overlay long.dtb --size 2G -o x.dtbo --apply x.dtb
 check "bytes behind the tree: the same result" cmp x.dtb first.dtb
 refused "where nothing can be written" 1 'cannot write /nowhere/x' --base base.dtb --size 2G -o /nowhere/x
+refused "in a directory that takes no files" 1 'cannot write /sys/firmware/x' \
+	--base base.dtb --size 2G -o /sys/firmware/x
+
+# What is there already and is not ours stays, also where another output could be written.
+cp base.dtb kept.dtb
+echo precious >kept.txt
+for name in kept.dtb kept.txt; do
+	refused "over $name" 1 "$name exists and is something else" --base base.dtb --size 2G -o $name
+	refused "merged over $name" 1 "$name exists" --base base.dtb --size 2G -o x.dtbo --apply $name
+	refused "source over $name" 1 "$name exists" --base base.dtb --size 2G -o x.dtbo --dts $name
+done
+check_eq "over others' files: they are as they were" 'precious' "$(cat kept.txt; cmp kept.dtb base.dtb)"
+: >x.dtbo
+check "over an empty file" overlay base.dtb --size 2G -o x.dtbo
+
+cat >none.dts <<-'END'
+	/dts-v1/;
+	/ { #address-cells = <2>; #size-cells = <2>; };
+END
+compile none.dts none.dtb
+refused "no memory node" 1 'none.dtb: no memory node with a size' --base none.dtb --size 2G -o x.dtbo
 
 refused "no size" 2 'how large' --base base.dtb -o x.dtbo
+refused "a size of zero" 2 'how large' --base base.dtb --size 0 -o x.dtbo
+refused "a size below zero" 2 "'-1'" --base base.dtb --size -1 -o x.dtbo
+refused "a size that overflows" 1 'no bank of System RAM has room' \
+	--base base.dtb --size 18446744073709551615 -o x.dtbo
 refused "no output" 2 'where to' --base base.dtb --size 2G
 refused "no number" 2 "'2X'" --base base.dtb --size 2X -o x.dtbo
 refused "an operand" 2 "'base.dtb'" --size 2G -o x.dtbo base.dtb
