@@ -44,6 +44,7 @@ class Platform:
 
     name = machine = title = console = region = ""
     kexec = ""  # how kexec-tools loads a kernel that is checked by no digest
+    timeout = 300  # seconds for one reboot, with what it copies
     modules = []
 
     def __init__(self):
@@ -114,6 +115,7 @@ class X86(Platform):
 class Arm64(Platform):
     name, machine, console, region = "arm64", "aarch64", "ttyAMA0", "2304M!6912M"
     kexec = "-a -i"  # kexec_file_load, which makes none here, where the kernel has it
+    timeout = 1200  # emulated on x86-64 it copies 2 GiB by hand in minutes
     title = "QEMU virt, TCG, 2 CPUs, 8 GiB"
     modules = ["of_pmem"]
     RAM = 1 << 30  # where it starts

@@ -114,7 +114,8 @@ class Machine:
         words = state.words("/state").replace(",", " ")
         c.command("bench quiesce; umount /state 2>/dev/null; true")
         c.command("by-hand add" if cell.way == "hand" else "fastboot hotadd --discard")
-        c.command(f"mount -t tmpfs -o {self.tmpfs(False)} state /state && bench fill {words}", 300)
+        c.command(f"mount -t tmpfs -o {self.tmpfs(False)} state /state && bench fill {words}",
+                  self.settings.timeout)
         c.expect(state)
         c.command(f"bench start {state.words('/state')}")
         c.answering()
@@ -174,10 +175,11 @@ class Machine:
         c = self.client
         if cell.way == "fastboot":
             self.wait_drained()
-        c.command(f"bench verify {c.state.words('/state').replace(',', ' ')}", 300)
+        c.command(f"bench verify {c.state.words('/state').replace(',', ' ')}",
+                  self.settings.timeout)
 
     def wait_drained(self):
-        deadline = time.monotonic() + 120
+        deadline = time.monotonic() + self.settings.timeout
         while self.has_fastboot_state():
             if time.monotonic() > deadline:
                 raise Failed("the lazy restore does not end")
