@@ -140,6 +140,19 @@ import json, sys
 assert json.load(open(sys.argv[1]))["run"]["answers"] > 500' "$WORK/guest/results.json"
 }
 
+# A program that can do nothing: the plain kexec before it was measured all the same.
+broken_off() {
+	cp /bin/false "$WORK/broken"
+	cp "$FASTBOOT-init" "$WORK/broken-init"
+	FASTBOOT_BIN=$WORK/broken expect_status 1 "a way that fails: status 1" \
+		"$bench" --quick --ways kexec,fastboot --state 64M --files 200 --kernel fast \
+		--out "$WORK/broken.d" --baseline "$WORK/saved" --save-baseline
+	check_match "a way that fails: it is named" '^bench: fastboot 64 MiB 200 files: .*hotadd' "$ERRORS"
+	check_eq "a way that fails: what was measured before is kept" 1 \
+		"$(grep -c '^1,kexec,' "$WORK/broken.d/results.csv")"
+	check "a way that fails: no baseline is written" test ! -e "$WORK/saved"
+}
+
 usage
 budgets_kept
 well_formed "$WORK/run" 10
@@ -148,6 +161,7 @@ baseline
 specification
 if command -v qemu-system-x86_64 >/dev/null; then
 	one_round
+	broken_off
 else
 	skip "one round in a guest" "qemu-system-x86_64 is not installed"
 fi
