@@ -36,6 +36,11 @@ snapshot() {
 # unchanged NAME: since $before was taken.
 unchanged() { check_eq "$1: the machine is as before" "$before" "$(snapshot 2>&1)"; }
 
+# A kernel of ours gives its init sections back ten seconds after it started.
+case $(uname -r) in
+*-fastboot) wait_for 30 sh -c 'dmesg | grep -q "(initmem) memory"' ;;
+esac
+
 mem_total() { awk '/MemTotal/ { print $2 }' /proc/meminfo; }
 
 # movable NAME: all blocks online in the movable zone, and in /proc/iomem.
