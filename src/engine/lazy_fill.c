@@ -26,8 +26,9 @@
 /* Those that only fill what someone waits for. */
 #define URGENT_THREADS 2
 
-/* The processors are the applications' first: they start now. */
-#define DRAIN_DELAY_MSEC 200
+/* The processors are the applications' first: they start now, or as soon as the
+ * kernel has started beside which the tree was made. */
+#define DRAIN_DELAY_MSEC 500
 #define DRAIN_NICE	 19
 
 #define TICK_MSEC 100
