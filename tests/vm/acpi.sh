@@ -10,7 +10,7 @@
 #   stage 3  the state is back, and goes on              -> reboot, the tables there
 #   stage 4  the state is back; what must be refused
 #
-# vm-kernels: arm64-6.12
+# vm-kernels: arm64-6.12 arm64-fast
 # vm-firmware: uefi
 # vm-programs: kexec
 # vm-modules: nfit

@@ -7,7 +7,7 @@
 # The CPU has LPA2, so it also shows that arm64.nolva is the way out of what
 # lpa2.sh sees refused.
 #
-# vm-kernels: arm64-6.12
+# vm-kernels: arm64-6.12 arm64-fast
 # vm-programs: kexec fdtoverlay
 # vm-region: none
 # vm-cpu: max,pauth-impdef=on
@@ -22,9 +22,10 @@ matches() {
 	check_eq "$1" yes "$(printf '%s\n' "$OUTPUT" | grep -Eq -- "$2" && echo yes || printf '%s' "$OUTPUT")"
 }
 
-# What the kernel calls the top-level ranges that reach into START-LAST.
+# What the kernel calls the top-level ranges that reach into START-LAST, but for
+# the region's driver, which may be built in.
 names_in() {
-	grep -v '^ ' /proc/iomem | while read -r range _ name; do
+	grep -v -e '^ ' -e ' : namespace0.0$' /proc/iomem | while read -r range _ name; do
 		[ $((0x${range%-*})) -gt $(($2)) ] || [ $((0x${range#*-})) -lt $(($1)) ] || echo "$name"
 	done | sort -u | tr '\n' ' '
 }
@@ -54,6 +55,7 @@ in_place() {
 	check_eq "$1: not in the kernel's memory" '' "$(names_in 0x107000000 0x187ffffff)"
 	check "$1: check" fastboot check
 	matches "$1: check: the region" '^ok +region +2,064 MiB, 0x107000000-0x187ffffff, from device-tree'
+	matches "$1: check: its place" '^ok +placement +hot-add gains 2 GiB$'
 	matches "$1: check: carried" '^ok +carry-over'
 }
 

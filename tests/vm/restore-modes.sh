@@ -7,7 +7,7 @@
 # when the processes are killed.
 #
 # vm-kernels: 6.12
-# vm-more-kernels: 6.1 arm64-6.12
+# vm-more-kernels: 6.1 arm64-6.12 arm64-fast
 # vm-programs: flock
 # vm-add: build/vmtools/mktree build/vmtools/treediff build/vmtools/lazyops
 # vm-timeout: 900

@@ -11,9 +11,9 @@
 #   stage 3  restored lazily                             -> reset by the firmware
 #   stage 4  the clock did not run through: nothing is invented
 #
-# vm-kernels: 6.12
+# vm-kernels: 6.12 arm64-fast
 # vm-more-kernels: 6.1
-# vm-programs: kexec stat xmllint
+# vm-programs: kexec stat
 # vm-add: tests/vm/tools/reboot.sh
 # vm-timeout: 900
 # vm-allow-reset: yes
@@ -54,7 +54,8 @@ show() {
 	check "$1: timeline" fastboot timeline || exit 1
 	fastboot --json timeline >/host/timeline.json
 	check "$1: picture" fastboot timeline --svg "/host/timeline.$stage.svg"
-	check "$1: the picture is valid XML" xmllint --noout "/host/timeline.$stage.svg"
+	# That such a picture is valid XML tests/cli/timeline.sh shows.
+	check_eq "$1: the picture is whole" '</svg>' "$(tail -n 1 "/host/timeline.$stage.svg")"
 	cp /run/fastboot/timeline "/host/timeline.$stage"
 	cp /host/timeline.json "/host/timeline.$stage.json"
 }
