@@ -265,11 +265,11 @@ def write_svg(path, run, summary):
 
 def table(summary, judged, run):
     """What is printed at the end."""
-    lines = [f"{'blackout, ms':44} {'p50':>8} {'p95':>8} {'least':>8}  " +
+    lines = [f"{'blackout, ms':44} {'rounds':>6} {'p50':>8} {'p95':>8} {'least':>8}  " +
              " ".join(f"{p:>11}" for p in PHASES)]
     for key, f in summary.items():
         phases = " ".join(f"{f['phases_p50_ms'].get(p, math.nan):11.1f}" for p in PHASES)
-        lines.append(f"{key:44} {f['p50_ms']:8.0f} {f['p95_ms']:8.0f} {f['least_ms']:8.0f}  "
+        lines.append(f"{key:44} {f['rounds']:6} {f['p50_ms']:8.0f} {f['p95_ms']:8.0f} {f['least_ms']:8.0f}  "
                      + phases.replace("nan", "  -"))
     lines.append("")
     for name, kind, limit, meaning, value, verdict in judged:

@@ -265,15 +265,16 @@ class Machine:
         return stamps
 
 
-def cells_of(settings):
+def cells_of(settings, number):
     """One round's, in order."""
+    by_hand = "hand" in settings.ways and number <= settings.hand_rounds
     cells = [Cell(way, 256 * MIB, 1000) for way in ("cold", "kexec") if way in settings.ways]
-    for number, (size, files) in enumerate(settings.states):
-        if "hand" in settings.ways and (number == 0 or settings.full):
+    for at, (size, files) in enumerate(settings.states):
+        if by_hand and (at == 0 or settings.full):
             cells.append(Cell("hand", size, files))
         if "fastboot" in settings.ways:
             cells.append(Cell("fastboot", size, files))
-            if number == 0 and settings.changed:
+            if at == 0 and settings.changed:
                 cells.append(Cell("fastboot", size, files, settings.changed))
     return cells
 
@@ -300,8 +301,8 @@ def run_cell(machine, cell, result):
 
 
 def run_rounds(settings, machine, result):
-    cells = cells_of(settings)
     for number in range(1, settings.rounds + 1):
+        cells = cells_of(settings, number)
         for at, cell in enumerate(cells):
             result.progress(number, at, len(cells), cell.key())
             record = run_cell(machine, cell, result)

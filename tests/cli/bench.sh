@@ -113,6 +113,16 @@ usage() {
 	expect_status 1 "nothing to judge" "$bench" --judge "$WORK/nothing"
 }
 
+# --hand-rounds: which ways a round has.
+rounds_by_hand() {
+	check_eq "by hand only in the first rounds" "cold kexec hand fastboot; cold kexec fastboot" \
+		"$(cd "$REPO/bench" && python3 -B -c '
+import rounds, types
+s = types.SimpleNamespace(ways=list(rounds.WAYS), hand_rounds=1, states=[(1 << 28, 1000)],
+                          full=False, changed=None)
+print("; ".join(" ".join(c.way for c in rounds.cells_of(s, n)) for n in (1, 2)))')"
+}
+
 # The table in the specification says what the file says.
 specification() {
 	local name kind limit meaning words
@@ -158,6 +168,7 @@ budgets_kept
 well_formed "$WORK/run" 10
 budget_exceeded
 baseline
+rounds_by_hand
 specification
 if command -v qemu-system-x86_64 >/dev/null; then
 	one_round
