@@ -37,8 +37,8 @@ static int look_scan(const struct fb_precopy *p, struct look *look, struct fb_er
 {
 	const struct fb_precopy_options *o = &p->options;
 	size_t n;
-	int rc = fb_state_scan(o->dirs->dirs, o->dirs->count, o->scanning,
-			       &look->save.scan, err);
+	int rc = fb_state_scan_again(o->dirs->dirs, o->dirs->count, look->index,
+				     o->scanning, &look->save.scan, err);
 
 	if (rc)
 		return rc;
@@ -69,11 +69,11 @@ static uint32_t find_older(void *context, uint32_t inode, bool *clean)
 static int look_again(const struct fb_precopy *p, struct look *look, struct fb_err *err)
 {
 	const struct fb_image_match match = { find_older, look };
-	int rc = look_scan(p, look, err);
+	int rc = fb_state_index_make(&p->save.scan, &look->index, err);
 
 	look->last = p;
 	if (!rc)
-		rc = fb_state_index_make(&p->save.scan, &look->index, err);
+		rc = look_scan(p, look, err);
 	if (!rc)
 		rc = fb_image_replan(&p->save.scan.tree, &p->save.plan,
 				     &look->save.scan.tree, &match,

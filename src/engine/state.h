@@ -10,6 +10,7 @@
  *	... write scan.tree; contents through fb_state_open(&scan, inode, err) ...
  *	fb_state_changed(&scan, &example);
  *	fb_state_scan_free(&scan);
+ * with fb_state_index_make() and fb_state_scan_again() for a second look.
  *
  * To restore, in two steps around the filling of the files:
  *	fb_state_create(tree, under, roots, count, &restore, err);
@@ -64,11 +65,14 @@ struct fb_state_scan {
 	size_t id_capacity;
 	uint32_t ways; /* inodes below this number: states, and above */
 	int root;      /* descriptor of "/", -1 closed */
+	/* The clock that files get their ctime from, before anything was read. */
+	int64_t began_sec;
+	uint32_t began_nsec;
 };
 
 #define FB_STATE_SCAN_INIT                                                             \
 	{                                                                              \
-		FB_TREE_INIT, NULL, 0, 0, -1                                           \
+		FB_TREE_INIT, NULL, 0, 0, -1, 0, 0                                     \
 	}
 
 /*
@@ -100,6 +104,31 @@ int fb_state_scan(const struct fb_state_dir *dirs, size_t count,
 void fb_state_scan_free(struct fb_state_scan *scan);
 
 /*
+ * fb_state_scan(), when there is an earlier scan of these directories, with its
+ * index: what only a change of ctime can change is taken from there, and not
+ * read again. That is extended attributes and the targets of symbolic links,
+ * of files that have the same device, number and ctime as in the earlier scan,
+ * with a ctime from before it began. The last condition is what git calls
+ * "racily clean" (Documentation/technical/racy-git.txt): files get their times
+ * from a clock that stands still between two ticks (or more precisely, but
+ * never earlier: Linux 6.13, fs/inode.c, inode_set_ctime_current()), so a change
+ * after a ctime was read may lead to the same ctime again, but not when that
+ * clock showed more already. That somebody sets the clock back and a change
+ * then falls on the same nanosecond is not looked for.
+ *
+ * Only on tmpfs, whose ctimes are not rounded, and from Linux 6.6 on: mm/shmem.c,
+ * shmem_xattr_handler_set() sets the ctime there, and in Linux 5.10 did not.
+ * All else is read as by fb_state_scan(), data and holes of sparse files too: a
+ * write through a mapping may change them, but never the ctime.
+ */
+struct fb_state_index;
+
+int fb_state_scan_again(const struct fb_state_dir *dirs, size_t count,
+			const struct fb_state_index *earlier,
+			const struct fb_progress *progress, struct fb_state_scan *scan,
+			struct fb_err *err);
+
+/*
  * A descriptor (O_RDONLY, the caller closes it) of a regular file of the scan;
  * `scan` is a struct fb_state_scan. May be called from several threads.
  * -ESTALE when the name now leads to another file or to one of another size.
@@ -129,10 +158,8 @@ int fb_state_check_unchanged(const struct fb_state_scan *scan, struct fb_err *er
  * file that was renamed during a scan may be in it twice (the first is found):
  * what was found is where to look, not a proof of anything.
  */
-struct fb_state_index;
-
-int fb_state_index_make(const struct fb_state_scan *scan,
-			struct fb_state_index **index, struct fb_err *err);
+int fb_state_index_make(const struct fb_state_scan *scan, struct fb_state_index **index,
+			struct fb_err *err);
 
 /* The inode of the index that is `inode` of `scan`, or FB_INODE_NONE. */
 uint32_t fb_state_index_find(const struct fb_state_index *index,

@@ -47,6 +47,20 @@ void fb_state_inode_free(struct fb_inode *inode);
 int fb_state_xattrs_read(int dir, const char *name, struct fb_inode *inode);
 
 /*
+ * The inode of an earlier scan that is the file `id` and has not changed its
+ * ctime since that scan began, as fb_state_scan_again() explains; NULL: none,
+ * or nobody knows. `earlier` may be NULL.
+ */
+struct fb_state_index;
+struct fb_state_id;
+
+const struct fb_inode *fb_state_index_unchanged(const struct fb_state_index *earlier,
+						const struct fb_state_id *id);
+
+/* Copies of the extended attributes and the target; 0 or -ENOMEM. */
+int fb_state_inode_take_over(const struct fb_inode *from, struct fb_inode *inode);
+
+/*
  * "/proc/self/fd/<dir>/<name>" in a static thread-local buffer: a path whose
  * last component is not followed by the l*xattr calls.
  */

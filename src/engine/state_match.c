@@ -39,8 +39,8 @@ static size_t find_slot(const struct fb_state_index *index,
 	return at;
 }
 
-int fb_state_index_make(const struct fb_state_scan *scan,
-			struct fb_state_index **index, struct fb_err *err)
+int fb_state_index_make(const struct fb_state_scan *scan, struct fb_state_index **index,
+			struct fb_err *err)
 {
 	size_t count = 256;
 	struct fb_state_index *i;
@@ -67,4 +67,26 @@ uint32_t fb_state_index_find(const struct fb_state_index *index,
 			     const struct fb_state_scan *scan, uint32_t inode)
 {
 	return index->slots[find_slot(index, &scan->ids[inode])];
+}
+
+const struct fb_inode *fb_state_index_unchanged(const struct fb_state_index *earlier,
+						const struct fb_state_id *id)
+{
+	const struct fb_state_scan *scan;
+	const struct fb_state_id *then;
+	uint32_t inode;
+
+	if (!earlier)
+		return NULL;
+	scan = earlier->scan;
+	inode = earlier->slots[find_slot(earlier, id)];
+	if (inode == FB_INODE_NONE)
+		return NULL;
+	then = &scan->ids[inode];
+	if (then->ctime_sec != id->ctime_sec || then->ctime_nsec != id->ctime_nsec)
+		return NULL;
+	if (then->ctime_sec > scan->began_sec || (then->ctime_sec == scan->began_sec &&
+						  then->ctime_nsec >= scan->began_nsec))
+		return NULL;
+	return &scan->tree.inodes[inode];
 }

@@ -245,3 +245,39 @@ int fb_state_xattrs_read(int dir, const char *name, struct fb_inode *inode)
 	trim(inode);
 	return 0;
 }
+
+static int copy_xattr(const struct fb_xattr *from, struct fb_xattr *to)
+{
+	to->name = strdup(from->name);
+	to->value = from->size ? malloc(from->size) : NULL;
+	if (!to->name || (from->size && !to->value)) {
+		free(to->name);
+		free(to->value);
+		return -ENOMEM;
+	}
+	if (from->size)
+		memcpy(to->value, from->value, from->size);
+	to->size = from->size;
+	return 0;
+}
+
+int fb_state_inode_take_over(const struct fb_inode *from, struct fb_inode *inode)
+{
+	if (from->target) {
+		inode->size = from->size;
+		inode->target = strdup(from->target);
+		if (!inode->target)
+			return -ENOMEM;
+	}
+	if (!from->xattr_count)
+		return 0;
+	inode->xattrs = calloc(from->xattr_count, sizeof(*inode->xattrs));
+	if (!inode->xattrs)
+		return -ENOMEM;
+	for (size_t i = 0; i < from->xattr_count; i++) {
+		if (copy_xattr(&from->xattrs[i], &inode->xattrs[i]))
+			return -ENOMEM;
+		inode->xattr_count++;
+	}
+	return 0;
+}

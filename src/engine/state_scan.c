@@ -7,9 +7,12 @@
 #include <fnmatch.h>
 #include <limits.h>
 #include <linux/magic.h>
+#include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <sys/utsname.h>
 #include <sys/vfs.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "base/util.h"
@@ -43,6 +46,8 @@ struct scanner {
 	struct fb_extent *extents;     /* of the file at hand */
 	size_t extent_count, extent_capacity;
 	bool blocks_lie; /* in the directory at hand st_blocks says nothing */
+	const struct fb_state_index *earlier; /* may be NULL */
+	bool ctime_tells; /* in the directory at hand no change leaves it alone */
 };
 
 static int out_of_memory(struct fb_err *err)
@@ -153,13 +158,16 @@ static int extents_seek(struct scanner *s, int fd, uint64_t size)
 	return 0;
 }
 
-/* EROFS counts the blocks of holes as well, and so does an overlay above it. */
-static bool blocks_lie(int dir)
+/* What the file system of a directory means by what it says of its files. */
+static void know_file_system(struct scanner *s, int dir)
 {
 	struct statfs fs;
+	bool known = !fstatfs(dir, &fs);
 
-	return !fstatfs(dir, &fs) && (fs.f_type == OVERLAYFS_SUPER_MAGIC ||
-				      fs.f_type == EROFS_SUPER_MAGIC_V1);
+	/* EROFS counts the blocks of holes, and so does an overlay above it. */
+	s->blocks_lie = known && (fs.f_type == OVERLAYFS_SUPER_MAGIC ||
+				  fs.f_type == EROFS_SUPER_MAGIC_V1);
+	s->ctime_tells = known && fs.f_type == TMPFS_MAGIC;
 }
 
 static int extents_find(struct scanner *s, int dir, const char *name,
@@ -172,7 +180,8 @@ static int extents_find(struct scanner *s, int dir, const char *name,
 	 * behind the end may hide a hole: that becomes zeros, never the
 	 * other way round.
 	 */
-	if (!s->blocks_lie && stx->stx_blocks * 512 >= fb_align_up(stx->stx_size, BLOCK))
+	if (!s->blocks_lie &&
+	    stx->stx_blocks * 512 >= fb_align_up(stx->stx_size, BLOCK))
 		return extent_add(s, 0, stx->stx_size);
 	fd = fb_state_beneath(dir, name, O_RDONLY | O_NOATIME | O_NONBLOCK);
 	return fd < 0 ? fd : extents_seek(s, fd, stx->stx_size);
@@ -220,18 +229,33 @@ static bool is_pending(const struct fb_inode *inode)
 	return false;
 }
 
-static int read_inode(struct scanner *s, int dir, const char *name,
-		      const struct statx *stx, struct fb_inode *inode)
+/* What statx() does not say and no change of which leaves the ctime alone. */
+static int read_attached(struct scanner *s, int dir, const char *name,
+			 const struct fb_state_id *id, struct fb_inode *inode)
 {
+	const struct fb_inode *earlier =
+		s->ctime_tells ? fb_state_index_unchanged(s->earlier, id) : NULL;
 	int rc;
 
-	fb_state_stat_store(inode, stx);
+	if (earlier)
+		return fb_state_inode_take_over(earlier, inode);
 	rc = fb_state_xattrs_read(dir, name, inode);
 	if (!rc && S_ISLNK(inode->mode))
 		rc = read_target(dir, name, inode);
 	/* Its contents are not there: an image of it would be one of zeros. */
 	if (!rc && is_pending(inode))
 		rc = -EINPROGRESS;
+	return rc;
+}
+
+static int read_inode(struct scanner *s, int dir, const char *name,
+		      const struct statx *stx, const struct fb_state_id *id,
+		      struct fb_inode *inode)
+{
+	int rc;
+
+	fb_state_stat_store(inode, stx);
+	rc = read_attached(s, dir, name, id, inode);
 	if (!rc && S_ISREG(inode->mode))
 		rc = read_extents(s, dir, name, stx, inode);
 	return rc;
@@ -248,7 +272,7 @@ static int append_inode(struct scanner *s, int dir, const char *name,
 			       s->tree->inode_count + 1, sizeof(id));
 
 	if (!rc)
-		rc = read_inode(s, dir, name, stx, &fresh);
+		rc = read_inode(s, dir, name, stx, &id, &fresh);
 	if (!rc)
 		rc = fb_tree_add(s->tree, inode);
 	if (rc) {
@@ -493,7 +517,7 @@ static int read_directory(struct scanner *s, struct pending p, struct fb_err *er
 		*err = why;
 	if (fd < 0)
 		return fd;
-	s->blocks_lie = blocks_lie(fd);
+	know_file_system(s, fd);
 	rc = list_directory(fcntl(fd, F_DUPFD_CLOEXEC, 0), &names, &count);
 	if (!rc)
 		rc = read_entries(s, &p, fd, names, count, err);
@@ -748,9 +772,38 @@ static int scan_all(struct scanner *s, size_t count, struct fb_err *err)
 	return rc;
 }
 
+/* The time that a file changed now would get at the least. */
+static void note_time(struct fb_state_scan *scan)
+{
+	struct timespec now;
+
+	if (clock_gettime(CLOCK_REALTIME_COARSE, &now))
+		return;
+	scan->began_sec = now.tv_sec;
+	scan->began_nsec = (uint32_t)now.tv_nsec;
+}
+
+/* Does tmpfs note a change of extended attributes in the ctime? */
+static bool xattrs_change_ctime(void)
+{
+	struct utsname uts;
+	unsigned int major, minor;
+
+	return !uname(&uts) && sscanf(uts.release, "%u.%u", &major, &minor) == 2 &&
+	       (major > 6 || (major == 6 && minor >= 6));
+}
+
 int fb_state_scan(const struct fb_state_dir *dirs, size_t count,
 		  const struct fb_progress *progress, struct fb_state_scan *scan,
 		  struct fb_err *err)
+{
+	return fb_state_scan_again(dirs, count, NULL, progress, scan, err);
+}
+
+int fb_state_scan_again(const struct fb_state_dir *dirs, size_t count,
+			const struct fb_state_index *earlier,
+			const struct fb_progress *progress, struct fb_state_scan *scan,
+			struct fb_err *err)
 {
 	struct fb_state_scan result = FB_STATE_SCAN_INIT;
 	struct scanner s = {
@@ -758,11 +811,13 @@ int fb_state_scan(const struct fb_state_dir *dirs, size_t count,
 		.scan = &result,
 		.tree = &result.tree,
 		.progress = progress,
+		.earlier = xattrs_change_ctime() ? earlier : NULL,
 	};
 	int rc;
 
 	if (!count)
 		return fb_err_set(err, EINVAL, "no state is given");
+	note_time(&result);
 	rc = scan_all(&s, count, err);
 	free(s.pending);
 	free(s.links);

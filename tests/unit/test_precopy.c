@@ -19,7 +19,10 @@
 #include <stdio.h>
 #include <sys/mount.h>
 #include <sys/uio.h>
+#include <sys/utsname.h>
 #include <sys/wait.h>
+#include <sys/xattr.h>
+#include <time.h>
 
 #include "image_help.h"
 
@@ -191,6 +194,33 @@ static void op_chmod(struct app *a, const char *path)
 	chmod(path, 0600 + roll(a, 64));
 }
 
+/* Of the file, or of a symbolic link that is made anew now and then. */
+static void op_xattr(struct app *a, const char *path)
+{
+	static const char *const names[] = { "trusted.a", "trusted.b", "security.c" };
+	const char *name = names[roll(a, FB_ARRAY_SIZE(names))];
+	uint32_t value = roll(a, 1u << 20);
+	char other[256];
+
+	if (!roll(a, 3)) {
+		snprintf(other, sizeof(other), "%s/%u-l%u", state_dir, a->number,
+			 roll(a, 3));
+		path = other;
+		if (!roll(a, 3) && !unlink(path)) {
+			fb_autofree char *target = fb_asprintf("to-%u", value);
+
+			if (symlink(target, path))
+				abort();
+		}
+		if (access(path, F_OK) && symlink("first", path) && errno != EEXIST)
+			abort();
+	}
+	if (roll(a, 3))
+		lsetxattr(path, name, &value, 1 + value % sizeof(value), 0);
+	else
+		lremovexattr(path, name);
+}
+
 static void op_directory(struct app *a, const char *path)
 {
 	char from[256], to[256];
@@ -241,10 +271,9 @@ static void op_poke(struct app *a, const char *path)
 static void app_step(struct app *a)
 {
 	static void (*const ops[])(struct app *, const char *) = {
-		op_write, op_write,    op_append,  op_hole,	 op_truncate,
-		op_rename, op_link,    op_unlink,  op_replace,	 op_chmod,
-		op_map,	  op_map,      op_poke,	   op_poke,	 op_poke,
-		op_poke,  op_directory,
+		op_write, op_write,  op_append,	 op_hole,  op_truncate,	 op_rename,
+		op_link,  op_unlink, op_replace, op_chmod, op_map,	 op_map,
+		op_poke,  op_poke,   op_poke,	 op_poke,  op_directory, op_xattr,
 	};
 	char path[256];
 
@@ -276,8 +305,8 @@ static void app_files(struct app *a)
 /* ---- between the applications and the copy -------------------------------------- */
 
 struct run {
-	struct app inside;  /* steps in the middle of scans and copies */
-	struct app beside;  /* a thread of its own */
+	struct app inside; /* steps in the middle of scans and copies */
+	struct app beside; /* a thread of its own */
 	atomic_bool stop;
 	bool thread;
 	uint32_t often;
@@ -316,8 +345,8 @@ static int remove_one(const char *path, const struct stat *st, int type,
 static void remove_state(void)
 {
 	if (!access(state_dir, F_OK))
-		assert_int_equal(
-			nftw(state_dir, remove_one, 16, FTW_DEPTH | FTW_PHYS), 0);
+		assert_int_equal(nftw(state_dir, remove_one, 16, FTW_DEPTH | FTW_PHYS),
+				 0);
 }
 
 static void run_make(struct run *r, uint32_t seed)
@@ -357,9 +386,8 @@ static void save_running(struct run *r)
 	const struct fb_state_dir dir = { "s", state_dir, NULL, 0 };
 	const struct fb_save_dirs dirs = { (struct fb_state_dir *)&dir, 1 };
 	const struct fb_progress step = { step_inside, r };
-	const struct fb_precopy_options options = {
-		&dirs, &r->memory.store, &step, &step, r->thread ? 0 : 1, 1
-	};
+	const struct fb_precopy_options options = { &dirs, &r->memory.store,  &step,
+						    &step, r->thread ? 0 : 1, 1 };
 	struct fb_origin origin = { .wall_usec = 1 };
 	struct fb_err err = FB_ERR_INIT;
 	pthread_t thread;
@@ -382,7 +410,8 @@ static void save_running(struct run *r)
 		  &err);
 }
 
-/* ---- the judges ----------------------------------------------------------------------- */
+/* ---- the judges
+ * ----------------------------------------------------------------------- */
 
 static bool same_stat(const struct stat *a, const struct stat *b)
 {
@@ -473,6 +502,42 @@ static unsigned int judge_kernel(const struct run *r)
 	return n;
 }
 
+static bool same_target(const char *path, const struct fb_inode *in)
+{
+	char target[256];
+	ssize_t n = readlink(path, target, sizeof(target));
+
+	return n == (ssize_t)in->size && !memcmp(target, in->target, (size_t)n);
+}
+
+static bool same_xattrs(const char *path, const struct fb_inode *in)
+{
+	char names[512], value[64];
+	ssize_t length = llistxattr(path, names, sizeof(names));
+	size_t n = 0;
+
+	for (const char *name = names; length > 0 && name < names + length;
+	     name += strlen(name) + 1)
+		n++;
+	for (size_t i = 0; i < in->xattr_count; i++) {
+		const struct fb_xattr *x = &in->xattrs[i];
+
+		if (lgetxattr(path, x->name, value, sizeof(value)) !=
+			    (ssize_t)x->size ||
+		    memcmp(value, x->value, x->size))
+			return false;
+	}
+	return n == in->xattr_count;
+}
+
+static unsigned int judge_attached(const char *path, const struct fb_inode *in)
+{
+	if ((!S_ISLNK(in->mode) || same_target(path, in)) && same_xattrs(path, in))
+		return 0;
+	print_error("%s has another target or other attributes\n", path);
+	return 1;
+}
+
 /* Our own reader: the digests first, then every byte of every regular file. */
 static unsigned int judge_reader(struct run *r)
 {
@@ -486,6 +551,8 @@ static unsigned int judge_reader(struct run *r)
 		fb_autofree char *path = fb_tree_path(&image.tree, i);
 		fb_autoclose int fd = -1, source = -1;
 
+		if (!strncmp(path, state_dir, strlen(state_dir)))
+			n += judge_attached(path, &image.tree.inodes[i]);
 		if (!S_ISREG(image.tree.inodes[i].mode))
 			continue;
 		fd = memfd_create("read", MFD_CLOEXEC);
@@ -502,7 +569,8 @@ static unsigned int judge_reader(struct run *r)
 	return n;
 }
 
-/* ---- the tests -------------------------------------------------------------------------- */
+/* ---- the tests
+ * -------------------------------------------------------------------------- */
 
 /* With the sanitizers, which are slow, other seeds and fewer. */
 #ifdef __SANITIZE_ADDRESS__
@@ -553,7 +621,8 @@ static void test_random(void **state)
 	assert_true(sum.written_bytes < sum.compared_bytes);
 }
 
-/* ---- single cases -------------------------------------------------------------------------- */
+/* ---- single cases
+ * -------------------------------------------------------------------------- */
 
 static const char *path_of(const char *name)
 {
@@ -610,6 +679,135 @@ static void commit(struct run *r)
 	assert_ok(fb_image_commit(&r->memory.store, &save->scan.tree, &save->plan,
 				  &origin, &err),
 		  &err);
+}
+
+/* ---- a second look
+ * ------------------------------------------------------------------------ */
+
+static void scan_after(const struct fb_state_index *index, struct fb_state_scan *scan)
+{
+	static const struct fb_state_dir dir = { "s", state_dir, NULL, 0 };
+	struct fb_err err = FB_ERR_INIT;
+
+	assert_ok(fb_state_scan_again(&dir, 1, index, NULL, scan, &err), &err);
+}
+
+static struct fb_inode *inode_of(struct fb_state_scan *scan, const char *name)
+{
+	uint32_t inode = fb_tree_lookup(&scan->tree, path_of(name));
+
+	assert_int_not_equal(inode, FB_INODE_NONE);
+	return &scan->tree.inodes[inode];
+}
+
+/* What a second look at the file and the link says: from the first, or the files? */
+static void expect_marks(const struct fb_state_index *index, char file, char link)
+{
+	struct fb_state_scan scan = FB_STATE_SCAN_INIT;
+	const struct fb_inode *i;
+
+	scan_after(index, &scan);
+	i = inode_of(&scan, "file");
+	assert_int_equal(i->xattr_count, 1);
+	assert_string_equal(i->xattrs[0].name, "trusted.a");
+	assert_int_equal(i->xattrs[0].size, 1);
+	assert_int_equal(*(char *)i->xattrs[0].value, file);
+	i = inode_of(&scan, "link");
+	assert_int_equal(i->size, 3);
+	assert_int_equal(i->target[2], link);
+	fb_state_scan_free(&scan);
+}
+
+static void wait_for_tick(void)
+{
+	const struct timespec tick = { 0, 15000000 }; /* CONFIG_HZ is 100 or more */
+
+	nanosleep(&tick, NULL);
+}
+
+static bool times_are_trusted(void)
+{
+	struct utsname uts;
+	unsigned int major, minor;
+
+	return !uname(&uts) && sscanf(uts.release, "%u.%u", &major, &minor) == 2 &&
+	       (major > 6 || (major == 6 && minor >= 6));
+}
+
+/* In the first scan 'f' is put for what the files have, 'w'. */
+static void test_taken_over(void **state)
+{
+	struct fb_state_scan first = FB_STATE_SCAN_INIT;
+	struct fb_state_index *index;
+	struct fb_err err = FB_ERR_INIT;
+	struct stat st;
+
+	(void)state;
+	need_tmpfs();
+	if (!times_are_trusted())
+		skip();
+	remove_state();
+	assert_int_equal(mkdir(state_dir, 0755), 0);
+	make_file("file", 1);
+	assert_int_equal(setxattr(path_of("file"), "trusted.a", "w", 1, 0), 0);
+	assert_int_equal(symlink("..w", path_of("link")), 0);
+	wait_for_tick();
+	scan_after(NULL, &first);
+	assert_ok(fb_state_index_make(&first, &index, &err), &err);
+	*(char *)inode_of(&first, "file")->xattrs[0].value = 'f';
+	inode_of(&first, "link")->target[2] = 'f';
+	expect_marks(index, 'f', 'f');
+	/* A ctime that the clock still showed when the scan began says nothing. */
+	assert_int_equal(lstat(path_of("file"), &st), 0);
+	first.began_sec = st.st_ctim.tv_sec;
+	first.began_nsec = (uint32_t)st.st_ctim.tv_nsec;
+	expect_marks(index, 'w', 'w');
+	assert_int_equal(lstat(path_of("link"), &st), 0);
+	first.began_sec = st.st_ctim.tv_sec;
+	first.began_nsec = (uint32_t)st.st_ctim.tv_nsec + 1;
+	expect_marks(index, 'f', 'f');
+	assert_int_equal(chmod(path_of("file"), 0640), 0);
+	expect_marks(index, 'w', 'f');
+	assert_int_equal(unlink(path_of("link")), 0);
+	assert_int_equal(symlink("..n", path_of("link")), 0);
+	expect_marks(index, 'w', 'n');
+	free(index);
+	fb_state_scan_free(&first);
+}
+
+/* As fast as it goes: most changes are in the tick of the scan before. */
+static void test_changed_in_one_tick(void **state)
+{
+	unsigned int early = 0;
+
+	(void)state;
+	need_tmpfs();
+	remove_state();
+	assert_int_equal(mkdir(state_dir, 0755), 0);
+	make_file("file", 1);
+	for (unsigned int i = 0; i < 2000; i++) {
+		struct fb_state_scan a = FB_STATE_SCAN_INIT, b = FB_STATE_SCAN_INIT;
+		struct fb_err err = FB_ERR_INIT;
+		struct fb_state_index *index;
+		const struct fb_inode *in;
+
+		if (i % 20 == 19)
+			wait_for_tick();
+		scan_after(NULL, &a);
+		assert_int_equal(
+			setxattr(path_of("file"), "trusted.a", &i, sizeof(i), 0), 0);
+		assert_ok(fb_state_index_make(&a, &index, &err), &err);
+		scan_after(index, &b);
+		in = inode_of(&b, "file");
+		assert_int_equal(in->xattr_count, 1);
+		assert_memory_equal(in->xattrs[0].value, &i, sizeof(i));
+		early += a.began_sec == b.began_sec && a.began_nsec == b.began_nsec;
+		free(index);
+		fb_state_scan_free(&a);
+		fb_state_scan_free(&b);
+	}
+	print_message("%u of 2000 changes in the tick of the scan\n", early);
+	assert_true(early > 100);
 }
 
 /* Neither mtime nor ctime says so, and no descriptor is open. */
@@ -735,6 +933,8 @@ static void test_interrupted(void **state)
 int main(int argc, char **argv)
 {
 	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_taken_over),
+		cmocka_unit_test(test_changed_in_one_tick),
 		cmocka_unit_test(test_write_through_mapping),
 		cmocka_unit_test(test_opened_after_rescan),
 		cmocka_unit_test(test_changed_after_rescan),
