@@ -13,6 +13,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "engine/image_work.h"
+
 /* Smaller files are not worth the page tables. */
 #define FB_IMAGE_MAP_MIN ((uint64_t)2 << 20)
 
@@ -42,11 +44,24 @@ uint8_t *fb_image_map_find(const struct fb_image_maps *maps, uint32_t inode);
 uint8_t *fb_image_map_make(struct fb_image_maps *maps, uint32_t inode, int fd,
 			   uint64_t size, bool writable);
 
+/* What of a mapping was brought in last. */
+struct fb_image_ready {
+	const uint8_t *from, *to;
+};
+
 /*
- * Bring pages in, for reading or for writing, so that no access to them
- * faults: madvise(2) MADV_POPULATE_READ, MADV_POPULATE_WRITE (Linux 5.14).
- * 0 or -errno: -EFAULT where the file has ended or its file system is full.
+ * Bring the pages of run `at` of a job in, for reading or for writing, so that
+ * no access to them faults, and with them those of the runs behind it that go
+ * on in the same file, all in one call: madvise(2) MADV_POPULATE_READ,
+ * MADV_POPULATE_WRITE (Linux 5.14). Nothing is done for what *ready has; it is
+ * zeroed before the first run of a job. `map` is the mapping of the run's file.
+ * A last run that does not fill its blocks is left out.
+ *
+ * 0 or -errno: -EFAULT where the file has ended or its file system is full,
+ * perhaps only for a run behind.
  */
-int fb_image_map_populate(uint8_t *at, size_t size, bool writable);
+int fb_image_map_populate(uint8_t *map, const struct fb_image_run *runs,
+			  const struct fb_image_job *job, size_t at, bool writable,
+			  struct fb_image_ready *ready);
 
 #endif

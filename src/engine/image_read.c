@@ -525,16 +525,19 @@ static int read_one_by_one(struct reader *rd, const struct fb_image_job *job,
  * file wait for each other, page faults do not. -EAGAIN: not a file or a run
  * for this, or something is wrong, which the usual way will find out.
  */
-static int read_mapped(struct reader *rd, const struct fb_image_job *job)
+static int read_mapped(struct reader *rd, const struct fb_image_job *job,
+		       const struct fb_image_job *piece, struct fb_image_ready *ready)
 {
-	const struct fb_image_run *r = &rd->image->runs[job->first];
+	const struct fb_image_run *r = &rd->image->runs[piece->first];
 	uint64_t size = r->blocks * BLOCK;
 	uint8_t *map;
 
-	if (job->count > 1 || r->length < size || is_damaged(rd, r->inode))
+	if (piece->count > 1 || r->length < size || is_damaged(rd, r->inode))
 		return -EAGAIN;
 	map = fb_image_map_find(&rd->maps, r->inode);
-	if (!map || fb_image_map_populate(map + r->offset, size, true) ||
+	if (!map ||
+	    fb_image_map_populate(map, rd->image->runs, job, piece->first, true,
+				  ready) ||
 	    read_runs(rd->image->store, r, r->blocks, map + r->offset, NULL))
 		return -EAGAIN;
 	if (!run_ok(r, map + r->offset))
@@ -542,18 +545,15 @@ static int read_mapped(struct reader *rd, const struct fb_image_job *job)
 	return 0;
 }
 
-static int read_piece(struct reader *rd, const struct fb_image_job *job,
+static int read_piece(struct reader *rd, const struct fb_image_job *piece,
 		      uint8_t *buffer, struct fb_err *err)
 {
-	const struct fb_image_run *runs = rd->image->runs + job->first;
-	int ret = read_mapped(rd, job);
+	const struct fb_image_run *runs = rd->image->runs + piece->first;
+	int ret = read_runs(rd->image->store, runs, piece->blocks, buffer, err);
 
-	if (ret != -EAGAIN)
-		return ret;
-	ret = read_runs(rd->image->store, runs, job->blocks, buffer, err);
 	if (ret == -EIO)
-		return read_one_by_one(rd, job, buffer, err);
-	return ret ? ret : deliver(rd, runs, job->count, buffer, err);
+		return read_one_by_one(rd, piece, buffer, err);
+	return ret ? ret : deliver(rd, runs, piece->count, buffer, err);
 }
 
 static int read_job(void *context, const struct fb_image_job *job, uint8_t *buffer,
@@ -561,10 +561,14 @@ static int read_job(void *context, const struct fb_image_job *job, uint8_t *buff
 {
 	struct reader *rd = context;
 	struct fb_image_job piece = { 0, 0, 0 };
+	struct fb_image_ready ready = { NULL, NULL };
 	int ret = 0;
 
-	while (!ret && fb_image_job_next(rd->image->runs, job, &piece))
-		ret = read_piece(rd, &piece, buffer, err);
+	while (!ret && fb_image_job_next(rd->image->runs, job, &piece)) {
+		ret = read_mapped(rd, job, &piece, &ready);
+		if (ret == -EAGAIN)
+			ret = read_piece(rd, &piece, buffer, err);
+	}
 	return ret;
 }
 

@@ -258,9 +258,11 @@ static int put_run(struct copy *c, struct fb_image_run *r, const uint8_t *from,
 }
 
 /* The file is held. -EAGAIN: it was changed before. */
-static int copy_held_run(struct copy *c, struct fb_image_run *r, int fd, uint8_t *map,
+static int copy_held_run(struct copy *c, const struct fb_image_job *job, size_t at,
+			 int fd, uint8_t *map, struct fb_image_ready *ready,
 			 uint8_t *buffer, struct fb_err *err)
 {
+	struct fb_image_run *r = &c->runs[at];
 	uint64_t size = r->blocks * BLOCK;
 
 	/* Behind the file's end its last page may have more than zeros. */
@@ -268,7 +270,7 @@ static int copy_held_run(struct copy *c, struct fb_image_run *r, int fd, uint8_t
 		return read_run(c, r, fd, buffer, NULL)
 			       ? -EAGAIN
 			       : put_run(c, r, buffer, buffer + size, err);
-	if (fb_image_map_populate(map + r->offset, size, false))
+	if (fb_image_map_populate(map, c->runs, job, at, false, ready))
 		return -EAGAIN;
 	return put_run(c, r, map + r->offset, buffer, err);
 }
@@ -276,11 +278,13 @@ static int copy_held_run(struct copy *c, struct fb_image_run *r, int fd, uint8_t
 static int copy_held(struct copy *c, const struct fb_image_job *job, int fd,
 		     uint8_t *map, uint8_t *buffer, struct fb_err *err)
 {
-	struct fb_image_run *runs = c->runs + job->first;
-	int ret = check_unchanged(c, runs->inode, fd, NULL) ? -EAGAIN : 0;
+	uint32_t inode = c->runs[job->first].inode;
+	struct fb_image_ready ready = { NULL, NULL };
+	int ret = check_unchanged(c, inode, fd, NULL) ? -EAGAIN : 0;
 
 	for (size_t i = 0; i < job->count && !ret; i++)
-		ret = copy_held_run(c, &runs[i], fd, map, buffer, err);
+		ret = copy_held_run(c, job, job->first + i, fd, map, &ready, buffer,
+				    err);
 	return ret;
 }
 
