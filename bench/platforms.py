@@ -96,7 +96,7 @@ class Platform:
 
 
 class X86(Platform):
-    name, machine, console, region = "x86_64", "x86_64", "ttyS0", "2304M!4G"
+    name, machine, console, region = "x86_64", "x86_64", "ttyS0", "2560M!4G"
     kexec = "-c -i"
     title = "QEMU q35, TCG, 2 CPUs, 8 GiB"
     modules = ["nd_e820"]
