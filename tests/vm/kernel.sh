@@ -9,10 +9,14 @@
 # vm-programs: mke2fs e2fsck
 # vm-modules: nvme ahci sd_mod
 # vm-devices: virtio-blk nvme sata virtio-net
+# vm-append: rdinit_beside=/nowhere
 # vm-timeout: 180
 
 # shellcheck source=tests/vm/lib.sh
 . /host/lib.sh
+
+# What cannot be run beside the drivers keeps nobody from starting: ENOENT.
+check_eq "rdinit_beside of nothing" -2 "$(dmesg | sed -n 's/.*Ran .nowhere --beside, status //p')"
 
 clocks=/sys/devices/system/clocksource/clocksource0
 
