@@ -83,7 +83,7 @@ endif
 
 # ---- sources: explicit and sorted, a layer each --------------------------
 BASE := err facts pool range tree util
-FORMAT := acpi cmdline dtb dtb_overlay erofs erofs_decode header
+FORMAT := acpi cmdline digest dtb dtb_overlay erofs erofs_decode header
 MACHINE := acpi arch clock dtree file fwmap holders hook iomem kconfig kexec \
 	kexec_method kexec_tools kmsg kpage lease loop memblk modules mounts namespace plan run \
 	store sys watch
@@ -126,21 +126,21 @@ test_carve_MODULES := engine/carve machine/iomem machine/sys base/err \
 	base/facts base/range base/util
 test_clock_MODULES := machine/clock
 test_cmdline_MODULES := format/cmdline base/err base/range base/util
-test_erofs_MODULES := format/erofs format/erofs_decode format/header base/err \
+test_erofs_MODULES := format/erofs format/erofs_decode format/digest format/header base/err \
 	base/tree base/util
 test_dtb_MODULES := format/dtb format/dtb_overlay engine/carve machine/iomem \
 	machine/sys base/err base/facts base/range base/util
 test_dtree_MODULES := machine/dtree format/dtb base/err base/facts \
 	base/range base/util
 test_err_MODULES := base/err
-test_header_MODULES := format/header base/err base/tree base/util
+test_header_MODULES := format/digest format/header base/err base/tree base/util
 test_hook_MODULES := machine/hook machine/run base/err
 test_hotplug_MODULES := engine/hotplug machine/memblk machine/plan \
 	machine/clock machine/dtree machine/iomem machine/kpage machine/watch base/err \
 	base/facts base/range base/util
 test_image_MODULES := engine/image_map engine/image_plan engine/image_read \
 	engine/image_replan engine/image_work engine/image_write format/erofs \
-	format/erofs_decode format/header machine/store base/err base/pool base/tree base/util
+	format/erofs_decode format/digest format/header machine/store base/err base/pool base/tree base/util
 test_kexec_MODULES := machine/arch machine/kexec machine/kexec_method machine/kexec_tools \
 	machine/iomem machine/kconfig machine/run machine/sys base/err base/facts \
 	base/range base/util
@@ -157,7 +157,7 @@ test_pool_MODULES := base/err base/pool
 test_precopy_MODULES := cmd/precopy engine/image_map engine/image_plan engine/image_read \
 	engine/image_replan engine/image_work engine/image_write engine/state_match \
 	engine/state_path engine/state_scan format/erofs format/erofs_decode \
-	format/header machine/lease machine/store base/err base/pool base/tree base/util
+	format/digest format/header machine/lease machine/store base/err base/pool base/tree base/util
 test_range_MODULES := base/range
 test_region_MODULES := engine/region format/acpi format/cmdline format/dtb \
 	machine/acpi machine/dtree \

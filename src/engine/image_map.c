@@ -64,34 +64,24 @@ uint8_t *fb_image_map_make(struct fb_image_maps *maps, uint32_t inode, int fd,
 	return none;
 }
 
-/* Where in the file the runs from `at` on end that follow each other there. */
-static uint64_t end_of_runs(const struct fb_image_run *runs,
-			    const struct fb_image_job *job, size_t at)
+size_t fb_image_map_group(const struct fb_image_run *runs,
+			  const struct fb_image_job *job, size_t at)
 {
-	uint64_t end = runs[at].offset;
+	const struct fb_image_run *first = &runs[at];
+	uint64_t size = first->blocks * (uint64_t)FB_STORE_BLOCK;
+	size_t count = 0, end = job->first + job->count;
 
-	for (size_t i = at; i < job->first + job->count; i++) {
-		const struct fb_image_run *r = &runs[i];
-
-		if (r->inode != runs[at].inode || r->offset != end ||
-		    r->length < r->blocks * (uint64_t)FB_STORE_BLOCK)
-			break;
-		end += r->length;
-	}
-	return end;
+	while (at + count < end && count < FB_DIGEST_LANES &&
+	       runs[at + count].inode == first->inode &&
+	       runs[at + count].offset == first->offset + count * size &&
+	       runs[at + count].length == size)
+		count++;
+	return count;
 }
 
-int fb_image_map_populate(uint8_t *map, const struct fb_image_run *runs,
-			  const struct fb_image_job *job, size_t at, bool writable,
-			  struct fb_image_ready *ready)
+int fb_image_map_populate(uint8_t *at, size_t size, bool writable)
 {
-	uint8_t *from = map + runs[at].offset;
-	uint64_t size = end_of_runs(runs, job, at) - runs[at].offset;
-
-	if (from >= ready->from && from + runs[at].length <= ready->to)
-		return 0;
-	if (madvise(from, size, writable ? MADV_POPULATE_WRITE : MADV_POPULATE_READ))
-		return -errno;
-	*ready = (struct fb_image_ready){ from, from + size };
-	return 0;
+	return madvise(at, size, writable ? MADV_POPULATE_WRITE : MADV_POPULATE_READ)
+		       ? -errno
+		       : 0;
 }

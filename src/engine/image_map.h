@@ -44,24 +44,19 @@ uint8_t *fb_image_map_find(const struct fb_image_maps *maps, uint32_t inode);
 uint8_t *fb_image_map_make(struct fb_image_maps *maps, uint32_t inode, int fd,
 			   uint64_t size, bool writable);
 
-/* What of a mapping was brought in last. */
-struct fb_image_ready {
-	const uint8_t *from, *to;
-};
+/*
+ * The runs of a job from `at` on that a mapping is used for at a time: whole
+ * blocks, of one size, that follow each other in one file; at most
+ * FB_DIGEST_LANES, and none where the run `at` does not fill its last block.
+ */
+size_t fb_image_map_group(const struct fb_image_run *runs,
+			  const struct fb_image_job *job, size_t at);
 
 /*
- * Bring the pages of run `at` of a job in, for reading or for writing, so that
- * no access to them faults, and with them those of the runs behind it that go
- * on in the same file, all in one call: madvise(2) MADV_POPULATE_READ,
- * MADV_POPULATE_WRITE (Linux 5.14). Nothing is done for what *ready has; it is
- * zeroed before the first run of a job. `map` is the mapping of the run's file.
- * A last run that does not fill its blocks is left out.
- *
- * 0 or -errno: -EFAULT where the file has ended or its file system is full,
- * perhaps only for a run behind.
+ * Bring pages in, for reading or for writing, so that no access to them
+ * faults: madvise(2) MADV_POPULATE_READ, MADV_POPULATE_WRITE (Linux 5.14).
+ * 0 or -errno: -EFAULT where the file has ended or its file system is full.
  */
-int fb_image_map_populate(uint8_t *map, const struct fb_image_run *runs,
-			  const struct fb_image_job *job, size_t at, bool writable,
-			  struct fb_image_ready *ready);
+int fb_image_map_populate(uint8_t *at, size_t size, bool writable);
 
 #endif

@@ -522,52 +522,60 @@ static int read_one_by_one(struct reader *rd, const struct fb_image_job *job,
 
 /*
  * From the store to where it belongs, without a buffer: in tmpfs, writes to one
- * file wait for each other, page faults do not. -EAGAIN: not a file or a run
- * for this, or something is wrong, which the usual way will find out.
+ * file wait for each other, page faults do not. How many runs from `at` on were
+ * done: 0 is not a file or a run for this, or something is wrong, which the
+ * usual way will find out.
  */
-static int read_mapped(struct reader *rd, const struct fb_image_job *job,
-		       const struct fb_image_job *piece, struct fb_image_ready *ready)
+static size_t read_mapped(struct reader *rd, const struct fb_image_job *job, size_t at)
 {
-	const struct fb_image_run *r = &rd->image->runs[piece->first];
-	uint64_t size = r->blocks * BLOCK;
-	uint8_t *map;
+	const struct fb_image_run *r = &rd->image->runs[at];
+	uint8_t *map = fb_image_map_find(&rd->maps, r->inode);
+	size_t count = map ? fb_image_map_group(rd->image->runs, job, at) : 0;
+	uint8_t digests[FB_DIGEST_LANES][FB_DIGEST_SIZE], *to;
+	uint32_t blocks = (uint32_t)count * r->blocks;
 
-	if (piece->count > 1 || r->length < size || is_damaged(rd, r->inode))
-		return -EAGAIN;
-	map = fb_image_map_find(&rd->maps, r->inode);
-	if (!map ||
-	    fb_image_map_populate(map, rd->image->runs, job, piece->first, true,
-				  ready) ||
-	    read_runs(rd->image->store, r, r->blocks, map + r->offset, NULL))
-		return -EAGAIN;
-	if (!run_ok(r, map + r->offset))
-		mark_damaged(rd, r, DAMAGE_DIGEST);
-	return 0;
+	if (!count || is_damaged(rd, r->inode))
+		return 0;
+	to = map + r->offset;
+	if (fb_image_map_populate(to, blocks * BLOCK, true) ||
+	    read_runs(rd->image->store, r, blocks, to, NULL))
+		return 0;
+	fb_digest_parts(to, r->blocks * BLOCK, count, digests);
+	for (size_t i = 0; i < count; i++)
+		if (memcmp(digests[i], r[i].digest, FB_DIGEST_SIZE))
+			mark_damaged(rd, &r[i], DAMAGE_DIGEST);
+	return count;
 }
 
-static int read_piece(struct reader *rd, const struct fb_image_job *piece,
-		      uint8_t *buffer, struct fb_err *err)
+/* Through the buffer, the runs from `at` on that it takes; *count are they. */
+static int read_buffered(struct reader *rd, const struct fb_image_job *job, size_t at,
+			 uint8_t *buffer, size_t *count, struct fb_err *err)
 {
-	const struct fb_image_run *runs = rd->image->runs + piece->first;
-	int ret = read_runs(rd->image->store, runs, piece->blocks, buffer, err);
+	const struct fb_image_run *runs = rd->image->runs + at;
+	const struct fb_image_job rest = { at, job->first + job->count - at, 0 };
+	struct fb_image_job piece = { 0, 0, 0 };
+	int ret;
 
+	fb_image_job_next(rd->image->runs, &rest, &piece);
+	*count = piece.count;
+	ret = read_runs(rd->image->store, runs, piece.blocks, buffer, err);
 	if (ret == -EIO)
-		return read_one_by_one(rd, piece, buffer, err);
-	return ret ? ret : deliver(rd, runs, piece->count, buffer, err);
+		return read_one_by_one(rd, &piece, buffer, err);
+	return ret ? ret : deliver(rd, runs, piece.count, buffer, err);
 }
 
 static int read_job(void *context, const struct fb_image_job *job, uint8_t *buffer,
 		    struct fb_err *err)
 {
 	struct reader *rd = context;
-	struct fb_image_job piece = { 0, 0, 0 };
-	struct fb_image_ready ready = { NULL, NULL };
 	int ret = 0;
 
-	while (!ret && fb_image_job_next(rd->image->runs, job, &piece)) {
-		ret = read_mapped(rd, job, &piece, &ready);
-		if (ret == -EAGAIN)
-			ret = read_piece(rd, &piece, buffer, err);
+	for (size_t at = job->first; at < job->first + job->count && !ret;) {
+		size_t count = read_mapped(rd, job, at);
+
+		if (!count)
+			ret = read_buffered(rd, job, at, buffer, &count, err);
+		at += count;
 	}
 	return ret;
 }

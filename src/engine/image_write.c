@@ -242,13 +242,12 @@ static uint8_t *map_file(struct copy *c, uint32_t inode, int fd)
 	return fb_image_map_make(&c->maps, inode, fd, size, false);
 }
 
-/* `from` is what the file has there, and keeps. */
+/* `from` is what the file has there, and keeps; of it is the run's digest. */
 static int put_run(struct copy *c, struct fb_image_run *r, const uint8_t *from,
 		   uint8_t *there, struct fb_err *err)
 {
 	int ret;
 
-	fb_digest(from, r->blocks * BLOCK, r->digest);
 	if (r->status == FB_RUN_COMPARE)
 		ret = write_differing(c, from, there, r->block, r->blocks, err);
 	else
@@ -257,34 +256,54 @@ static int put_run(struct copy *c, struct fb_image_run *r, const uint8_t *from,
 	return ret;
 }
 
-/* The file is held. -EAGAIN: it was changed before. */
-static int copy_held_run(struct copy *c, const struct fb_image_job *job, size_t at,
-			 int fd, uint8_t *map, struct fb_image_ready *ready,
+/* Behind the file's end its last page may have more than zeros. */
+static int copy_held_end(struct copy *c, struct fb_image_run *r, int fd,
 			 uint8_t *buffer, struct fb_err *err)
 {
-	struct fb_image_run *r = &c->runs[at];
 	uint64_t size = r->blocks * BLOCK;
 
-	/* Behind the file's end its last page may have more than zeros. */
-	if (r->length < size)
-		return read_run(c, r, fd, buffer, NULL)
-			       ? -EAGAIN
-			       : put_run(c, r, buffer, buffer + size, err);
-	if (fb_image_map_populate(map, c->runs, job, at, false, ready))
+	if (read_run(c, r, fd, buffer, NULL))
 		return -EAGAIN;
-	return put_run(c, r, map + r->offset, buffer, err);
+	fb_digest(buffer, size, r->digest);
+	return put_run(c, r, buffer, buffer + size, err);
+}
+
+/* The file is held. -EAGAIN: it was changed before. */
+static int copy_held_group(struct copy *c, struct fb_image_run *runs, size_t count,
+			   const uint8_t *from, uint8_t *buffer, struct fb_err *err)
+{
+	uint8_t digests[FB_DIGEST_LANES][FB_DIGEST_SIZE];
+	uint64_t size = runs->blocks * BLOCK;
+	int ret = 0;
+
+	fb_digest_parts(from, size, count, digests);
+	for (size_t i = 0; i < count && !ret; i++) {
+		memcpy(runs[i].digest, digests[i], FB_DIGEST_SIZE);
+		ret = put_run(c, &runs[i], from + i * size, buffer, err);
+	}
+	return ret;
 }
 
 static int copy_held(struct copy *c, const struct fb_image_job *job, int fd,
 		     uint8_t *map, uint8_t *buffer, struct fb_err *err)
 {
 	uint32_t inode = c->runs[job->first].inode;
-	struct fb_image_ready ready = { NULL, NULL };
 	int ret = check_unchanged(c, inode, fd, NULL) ? -EAGAIN : 0;
 
-	for (size_t i = 0; i < job->count && !ret; i++)
-		ret = copy_held_run(c, job, job->first + i, fd, map, &ready, buffer,
-				    err);
+	for (size_t at = job->first; at < job->first + job->count && !ret;) {
+		struct fb_image_run *r = &c->runs[at];
+		size_t count = fb_image_map_group(c->runs, job, at);
+
+		at += count ? count : 1;
+		if (!count)
+			ret = copy_held_end(c, r, fd, buffer, err);
+		else if (fb_image_map_populate(map + r->offset,
+					       count * r->blocks * BLOCK, false))
+			ret = -EAGAIN;
+		else
+			ret = copy_held_group(c, r, count, map + r->offset, buffer,
+					      err);
+	}
 	return ret;
 }
 

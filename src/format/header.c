@@ -6,7 +6,6 @@
 #include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
-#include <xxhash.h>
 
 #include "base/util.h"
 #include "format/le.h"
@@ -41,14 +40,6 @@ enum {
 
 static const char magic[8] = { 'f', 'a', 's', 't', 'b', 'o', 'o', 't' };
 static const char consumed_word[8] = { 'c', 'o', 'n', 's', 'u', 'm', 'e', 'd' };
-
-void fb_digest(const void *bytes, size_t size, uint8_t digest[FB_DIGEST_SIZE])
-{
-	XXH64_canonical_t canonical;
-
-	XXH64_canonicalFromHash(&canonical, XXH64(bytes, size, 0));
-	memcpy(digest, canonical.digest, FB_DIGEST_SIZE);
-}
 
 /* Castagnoli's polynomial, reflected, for each value of four bits. */
 static const uint32_t crc_step[16] = {

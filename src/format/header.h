@@ -44,6 +44,7 @@
 
 #include "base/err.h"
 #include "base/tree.h"
+#include "format/digest.h"
 
 #define FB_HEADER_SIZE        1024u
 #define FB_HEADER_VERSION     1u
@@ -51,8 +52,6 @@
 #define FB_HEADER_BLOCK       4096u
 #define FB_HEADER_LEFT_AT     1012u
 #define FB_HEADER_CONSUMED_AT 1016u
-
-#define FB_DIGEST_SIZE 8u
 
 /* A part of the image with the digest of exactly its bytes. */
 struct fb_section {
@@ -127,14 +126,6 @@ void fb_header_unmark_consumed(uint8_t *block);
 /* Set the consumed word, or the one with the time of the kexec, in a block 0. */
 void fb_header_mark_consumed(uint8_t *block);
 void fb_header_mark_left(uint8_t *block, uint32_t left_usec);
-
-/*
- * The XXH64 (seed 0) of a buffer in the canonical (big-endian) form, as
- * `xxh64sum` prints it. It uses no vector instructions, so that it is nearly as
- * fast where those are slow (an emulator, a small ARM core) as where they are
- * not.
- */
-void fb_digest(const void *bytes, size_t size, uint8_t digest[FB_DIGEST_SIZE]);
 
 /*
  * CRC32C without a final inversion (`fb_crc32c(~0, ...) ^ ~0` is the usual

@@ -9,6 +9,7 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
+#include <xxhash.h>
 
 #include "base/util.h"
 #include "format/header.h"
@@ -53,6 +54,39 @@ static void test_vectors(void **state)
 	/* `xxh64sum </dev/null` */
 	fb_digest("", 0, digest);
 	assert_memory_equal(digest, empty, sizeof(digest));
+}
+
+/* Whatever this CPU does it with, it is what the library says. */
+static void test_digest_parts(void **state)
+{
+	enum { PARTS = 9, LARGEST = 40000 };
+	static const size_t sizes[] = { 0, 1, 31, 32, 33, 64, 4095, 4096, 12288, LARGEST };
+	fb_autofree uint8_t *bytes = malloc(PARTS * LARGEST + 1);
+	uint8_t digests[PARTS + 1][FB_DIGEST_SIZE], one[FB_DIGEST_SIZE];
+	uint32_t seed = 1;
+
+	(void)state;
+	for (size_t i = 0; i <= PARTS * LARGEST; i++)
+		bytes[i] = (uint8_t)((seed = seed * 1103515245 + 12345) >> 16);
+	for (size_t i = 0; i < FB_ARRAY_SIZE(sizes); i++) {
+		for (size_t count = 0; count <= PARTS; count++) {
+			memset(digests, 0xa5, sizeof(digests));
+			/* not aligned */
+			fb_digest_parts(bytes + 1, sizes[i], count, digests);
+			for (size_t n = 0; n < count; n++) {
+				XXH64_canonical_t wanted;
+
+				XXH64_canonicalFromHash(
+					&wanted, XXH64(bytes + 1 + n * sizes[i],
+						       sizes[i], 0));
+				assert_memory_equal(digests[n], &wanted,
+						    FB_DIGEST_SIZE);
+			}
+			assert_int_equal(digests[count][0], 0xa5);
+		}
+		fb_digest(bytes + 1, sizes[i], one);
+		assert_memory_equal(one, digests[0], FB_DIGEST_SIZE);
+	}
 }
 
 /*
@@ -358,6 +392,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_vectors),
+		cmocka_unit_test(test_digest_parts),
 		cmocka_unit_test(test_digest_detects),
 		cmocka_unit_test(test_round_trip),
 		cmocka_unit_test(test_bytes),
