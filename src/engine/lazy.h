@@ -80,7 +80,8 @@ struct fb_lazy_work {
 	/* Every 100 ms, in one thread of the process that is in charge. */
 	void (*tick)(void *context, const struct fb_lazy_progress *progress);
 	void *context;
-	unsigned int threads; /* 0: one for each online CPU */
+	unsigned int threads; /* 0: one for each online CPU; one where
+				 files are small */
 };
 
 /*

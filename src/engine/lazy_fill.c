@@ -34,6 +34,9 @@
 #define TICK_MSEC 100
 #define PAGE	  4096u
 
+/* Files of less on average are filled by one thread. */
+#define SMALL (256u << 10)
+
 /* What the threads of the worker share. */
 struct crew {
 	struct fb_lazy *lazy;
@@ -309,11 +312,28 @@ static void take_over(struct crew *c)
 	fb_lazy_gate_start(c->lazy, LAZY_GATE_THREADS);
 }
 
+/*
+ * Each file is mapped, and unmapping one interrupts the processors that the
+ * other threads run on: with small files, that is most of the work.
+ */
+static unsigned int drain_threads(const struct fb_lazy *lazy,
+				  const struct fb_lazy_work *work)
+{
+	const struct lazy_shared *s = lazy->shared;
+	long cpus = sysconf(_SC_NPROCESSORS_ONLN);
+	uint64_t bytes = 0;
+
+	if (work->threads)
+		return work->threads;
+	for (size_t i = 0; i < s->count; i++)
+		bytes += s->entries[i].bytes;
+	return cpus > 0 && bytes / SMALL >= s->count ? (unsigned int)cpus : 1;
+}
+
 int fb_lazy_worker(struct fb_lazy *lazy, const struct fb_lazy_work *work, pid_t keeper)
 {
 	/* Never freed: its threads live as long as the process. */
 	struct crew *c = calloc(1, sizeof(*c));
-	long cpus = sysconf(_SC_NPROCESSORS_ONLN);
 	int rc;
 
 	if (!c)
@@ -324,10 +344,7 @@ int fb_lazy_worker(struct fb_lazy *lazy, const struct fb_lazy_work *work, pid_t 
 	if (!rc)
 		rc = start(urgent, c, URGENT_THREADS);
 	if (!rc)
-		rc = start(drain, c,
-			   work->threads ? work->threads
-			   : cpus > 0	 ? (unsigned int)cpus
-					 : 1);
+		rc = start(drain, c, drain_threads(lazy, work));
 	if (rc)
 		return rc;
 	look_at_leases(lazy);
