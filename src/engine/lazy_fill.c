@@ -28,7 +28,7 @@
 
 /* The processors are the applications' first: they start now, or as soon as the
  * kernel has started beside which the tree was made. */
-#define DRAIN_DELAY_MSEC 500
+#define DRAIN_DELAY_MSEC 1000
 #define DRAIN_NICE	 19
 
 #define TICK_MSEC 100
