@@ -319,15 +319,13 @@ static void take_over(struct crew *c)
 static unsigned int drain_threads(const struct fb_lazy *lazy,
 				  const struct fb_lazy_work *work)
 {
-	const struct lazy_shared *s = lazy->shared;
 	long cpus = sysconf(_SC_NPROCESSORS_ONLN);
-	uint64_t bytes = 0;
+	struct fb_lazy_progress all;
 
 	if (work->threads)
 		return work->threads;
-	for (size_t i = 0; i < s->count; i++)
-		bytes += s->entries[i].bytes;
-	return cpus > 0 && bytes / SMALL >= s->count ? (unsigned int)cpus : 1;
+	fb_lazy_progress(lazy, &all);
+	return cpus > 0 && all.bytes / SMALL >= all.files ? (unsigned int)cpus : 1;
 }
 
 int fb_lazy_worker(struct fb_lazy *lazy, const struct fb_lazy_work *work, pid_t keeper)
