@@ -34,34 +34,43 @@ struct work {
 
 /* ---- how -------------------------------------------------------------------- */
 
-static int choose_mode(struct work *w, const char *mode, size_t length,
-		       const char *said_by, struct fb_err *err)
+char *fb_early_word(const char *name)
 {
-	w->lazy = length == 4 && !strncmp(mode, "lazy", 4);
-	if (w->lazy || (length == 5 && !strncmp(mode, "eager", 5)))
+	const struct fb_sys sys = { "" };
+	fb_autofree char *cmdline = NULL;
+	struct fb_cmdline_arg arg;
+
+	if (fb_sys_read(&sys, "/proc/cmdline", &cmdline, NULL, NULL) ||
+	    !fb_cmdline_last(cmdline, name, &arg) || !arg.value)
+		return NULL;
+	return strndup(arg.value, arg.value_length);
+}
+
+static int choose_mode(struct work *w, const char *mode, const char *said_by,
+		       struct fb_err *err)
+{
+	w->lazy = !strcmp(mode, "lazy");
+	if (w->lazy || !strcmp(mode, "eager"))
 		return 0;
 	return fb_err_exit(err, FB_EXIT_USAGE, EINVAL,
-			   "%s: there is no restore mode '%.*s': only 'eager' and "
+			   "%s: there is no restore mode '%s': only 'eager' and "
 			   "'lazy'",
-			   said_by, (int)length, mode);
+			   said_by, mode);
 }
 
 static int read_mode(struct work *w, struct fb_err *err)
 {
 	const char *given = w->early->mode, *configured = w->ctx.config.restore_mode;
-	fb_autofree char *cmdline = NULL;
-	struct fb_cmdline_arg arg;
+	fb_autofree char *word = NULL;
 
 	w->lazy = true;
 	if (given)
-		return choose_mode(w, given, strlen(given), "--mode", err);
-	if (!fb_sys_read(&w->ctx.sys, "/proc/cmdline", &cmdline, NULL, NULL) &&
-	    fb_cmdline_last(cmdline, "fastboot.mode", &arg) && arg.value)
-		return choose_mode(w, arg.value, arg.value_length,
-				   "fastboot.mode=", err);
+		return choose_mode(w, given, "--mode", err);
+	word = fb_early_word("fastboot.mode");
+	if (word)
+		return choose_mode(w, word, "fastboot.mode=", err);
 	if (configured)
-		return choose_mode(w, configured, strlen(configured), "[restore] mode",
-				   err);
+		return choose_mode(w, configured, "[restore] mode", err);
 	return 0;
 }
 

@@ -41,4 +41,7 @@ struct fb_early {
  */
 int fb_early_restore(const struct fb_early *early, bool *expected, struct fb_err *err);
 
+/* The value of the last NAME= on the kernel's command line; malloc'ed, or NULL. */
+char *fb_early_word(const char *name);
+
 #endif

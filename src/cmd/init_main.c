@@ -20,7 +20,6 @@
 #include "cmd/signals.h"
 #include "engine/timeline.h"
 #include "engine/timeline_file.h"
-#include "format/cmdline.h"
 #include "machine/kmsg.h"
 #include "machine/mount.h"
 
@@ -80,19 +79,6 @@ static void open_console(void)
 	open_standard_files("/dev/console");
 }
 
-/* The value of the last NAME= on the kernel's command line; malloc'ed, or NULL. */
-static char *kernel_word(const char *name)
-{
-	const struct fb_sys sys = { "" };
-	fb_autofree char *cmdline = NULL;
-	struct fb_cmdline_arg arg;
-
-	if (fb_sys_read(&sys, "/proc/cmdline", &cmdline, NULL, NULL) ||
-	    !fb_cmdline_last(cmdline, name, &arg) || !arg.value)
-		return NULL;
-	return strndup(arg.value, arg.value_length);
-}
-
 static bool is_this_program(const char *path)
 {
 	struct stat self, other;
@@ -116,7 +102,7 @@ static void execute_next(char **argv)
 	/* What the kernel tries (init/main.c, kernel_init()). */
 	static const char *const others[] = { "/sbin/init", "/etc/init", "/bin/init",
 					      "/bin/sh" };
-	fb_autofree char *wanted = kernel_word("fastboot.init");
+	fb_autofree char *wanted = fb_early_word("fastboot.init");
 	fb_autofree char *text = NULL;
 
 	/* It was ignored here, which a program would inherit. */
@@ -173,7 +159,7 @@ static int first_process(char **argv)
  */
 static int check_first(struct fb_err *err)
 {
-	fb_autofree char *wanted = kernel_word("rdinit");
+	fb_autofree char *wanted = fb_early_word("rdinit");
 	const char *first = wanted ? wanted : "/init";
 
 	if (is_this_program(first))
@@ -216,9 +202,10 @@ static int beside(char **argv)
 		rc = restore_beside(&expected, &err);
 	if (!rc)
 		return FB_EXIT_OK;
-	text = fb_asprintf("not beside the drivers: %s", text_of(&err, rc));
-	if (!expected)
+	if (!expected) {
+		text = fb_asprintf("not beside the drivers: %s", text_of(&err, rc));
 		log_line(6, text ? text : "out of memory");
+	}
 	return err.status ? (int)err.status : FB_EXIT_FAILED;
 }
 
