@@ -5,9 +5,11 @@
 #include <errno.h>
 #include <inttypes.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <sys/wait.h>
 
 #include "base/util.h"
+#include "machine/arch.h"
 #include "machine/iomem.h"
 #include "machine/kexec.h"
 #include "machine/run.h"
@@ -48,10 +50,17 @@ static void parts_beside(struct fb_range ram, struct fb_range region,
 	above->size = ram.size - below->size - in.size;
 }
 
-int fb_kexec_tools_window(const struct fb_iomem *iomem, struct fb_range region,
-			  struct fb_range *window, struct fb_err *err)
+static void take_larger(struct fb_range part, struct fb_range *best)
 {
-	struct fb_range best = { 0, 0 };
+	if (part.size > best->size)
+		*best = part;
+}
+
+int fb_kexec_tools_window(const struct fb_iomem *iomem, struct fb_range region,
+			  uint64_t enough, struct fb_range *window, struct fb_err *err)
+{
+	static const struct fb_range below_4g = { 0, 4 * FB_GIB };
+	struct fb_range best = { 0, 0 }, low = { 0, 0 };
 
 	for (size_t i = 0; i < iomem->count; i++) {
 		const struct fb_iomem_entry *e = &iomem->entries[i];
@@ -60,16 +69,18 @@ int fb_kexec_tools_window(const struct fb_iomem *iomem, struct fb_range region,
 		if (e->depth || strcmp(e->name, FB_IOMEM_RAM))
 			continue;
 		parts_beside(e->range, region, &below, &above);
-		if (below.size > best.size)
-			best = below;
-		if (above.size > best.size)
-			best = above;
+		take_larger(below, &best);
+		take_larger(above, &best);
+		take_larger(fb_range_intersect(below, below_4g), &low);
+		take_larger(fb_range_intersect(above, below_4g), &low);
 	}
 	if (!best.size)
 		return fb_err_set(
 			err, ENOENT,
 			"/proc/iomem has no System RAM outside of the region");
-	*window = best;
+	low.start += low.size / 2;
+	low.size -= low.size / 2;
+	*window = enough && low.size >= enough ? low : best;
 	return 0;
 }
 
@@ -149,14 +160,25 @@ static int explain(const char *program, const char *output, struct fb_err *err)
 
 /* ---- running it ---------------------------------------------------------- */
 
-static int find_window(const struct fb_sys *sys, struct fb_range region,
+static uint64_t size_of(const char *path)
+{
+	struct stat st;
+
+	return path && !stat(path, &st) ? (uint64_t)st.st_size : 0;
+}
+
+static int find_window(const struct fb_sys *sys, const struct fb_kexec_request *r,
 		       struct fb_range *window, struct fb_err *err)
 {
+	/* Decompressed, a kernel is three to six times as large. */
+	uint64_t enough = 8 * size_of(r->kernel) + 2 * size_of(r->initrd);
 	struct fb_iomem iomem = { NULL, 0 };
 	int rc = fb_iomem_read(sys, &iomem, err);
 
 	if (!rc)
-		rc = fb_kexec_tools_window(&iomem, region, window, err);
+		rc = fb_kexec_tools_window(&iomem, r->region,
+					   fb_arch_is_arm64(sys) ? 0 : enough, window,
+					   err);
 	fb_iomem_free(&iomem);
 	return rc;
 }
@@ -205,7 +227,7 @@ int fb_kexec_tools_load(const struct fb_sys *sys, const struct fb_kexec_request 
 	int status = 0, rc = 0;
 
 	if (r->region.size)
-		rc = find_window(sys, r->region, &window, err);
+		rc = find_window(sys, r, &window, err);
 	if (!rc)
 		rc = run(r, &window, &output, &status, err);
 	if (rc)

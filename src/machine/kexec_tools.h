@@ -17,6 +17,7 @@
 
 #include <stdbool.h>
 #include <stddef.h>
+#include <stdint.h>
 
 #include "base/err.h"
 #include "base/facts.h"
@@ -30,12 +31,21 @@ struct fb_kexec_request;
 bool fb_kexec_tools_find(const struct fb_sys *sys, char *path, size_t size);
 
 /*
- * Pure: the largest range at the top level of /proc/iomem that is called
- * System RAM, and so is neither a region nor "System RAM (kmem)", less what
- * `region` has of it. -ENOENT: there is none outside of `region`.
+ * Pure: a range at the top level of /proc/iomem that is called System RAM, and
+ * so is neither a region nor "System RAM (kmem)", less what `region` has of
+ * it: the upper half of the largest below 4 GiB if that has `enough` bytes and
+ * enough is not 0, otherwise the largest of all. -ENOENT: there is none
+ * outside of `region`.
+ *
+ * Below 4 GiB, because kexec-tools puts the initramfs at the window's end and
+ * the next kernel takes its first memory right below that. At the end of all
+ * memory, where Linux begins to hand it out (zone Normal before DMA32), are
+ * the programs that have just run: nothing to a processor, but an emulator
+ * that has translated them drops them block by block while the kernel waits.
+ * The upper half, because a kernel without KASLR runs in the lower one.
  */
 int fb_kexec_tools_window(const struct fb_iomem *iomem, struct fb_range region,
-			  struct fb_range *window, struct fb_err *err);
+			  uint64_t enough, struct fb_range *window, struct fb_err *err);
 
 /*
  * Pure: do all segments that `kexec -d` printed lie outside of the region?

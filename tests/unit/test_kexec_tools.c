@@ -73,24 +73,37 @@ static void test_window(void **state)
 
 	(void)state;
 	assert_int_equal(fb_iomem_parse(iomem_text, &iomem, NULL), 0);
-	assert_int_equal(fb_kexec_tools_window(&iomem, region, &w, NULL), 0);
+	assert_int_equal(fb_kexec_tools_window(&iomem, region, 0, &w, NULL), 0);
 	assert_int_equal(w.start, 0x180000000);
 	assert_int_equal(fb_range_last(w), 0x27fffffff);
 	/* The region may be plain RAM still: the first load with one. */
 	assert_int_equal(fb_kexec_tools_window(&iomem,
 					       (struct fb_range){ 0x27f000000, FB_MIB },
-					       &w, NULL),
+					       0, &w, NULL),
 			 0);
 	assert_int_equal(w.start, 0x180000000);
 	assert_int_equal(fb_range_last(w), 0x27effffff);
 	assert_int_equal(fb_kexec_tools_window(&iomem,
 					       (struct fb_range){ 0x180000000, FB_GIB },
-					       &w, NULL),
+					       0, &w, NULL),
 			 0);
 	assert_int_equal(w.start, 0x1c0000000);
 	assert_int_equal(fb_range_last(w), 0x27fffffff);
-	assert_int_equal(fb_kexec_tools_window(&iomem, all, &w, NULL), -ENOENT);
+	assert_int_equal(fb_kexec_tools_window(&iomem, all, 1, &w, NULL), -ENOENT);
 	assert_int_equal(w.start, 0x1c0000000);
+
+	/* Below 4 GiB where that is enough, and not in the region either. */
+	assert_int_equal(fb_kexec_tools_window(&iomem, region, FB_GIB - FB_MIB, &w, NULL),
+			 0);
+	assert_int_equal(w.start, 0x40070000);
+	assert_int_equal(fb_range_last(w), 0x7ffdffff);
+	assert_int_equal(fb_kexec_tools_window(&iomem, region, FB_GIB, &w, NULL), 0);
+	assert_int_equal(w.start, 0x180000000);
+	assert_int_equal(fb_kexec_tools_window(
+				 &iomem, (struct fb_range){ FB_GIB, FB_GIB }, 1, &w, NULL),
+			 0);
+	assert_int_equal(w.start, 0x20080000);
+	assert_int_equal(fb_range_last(w), 0x3fffffff);
 	fb_iomem_free(&iomem);
 }
 
