@@ -7,7 +7,7 @@ import subprocess
 import tempfile
 import time
 
-from platforms import HERE, Missing, need, output
+from platforms import HEAP_STEP, HERE, LOCKED, Missing, can_lock_memory, need, output
 
 CACHE = os.environ.get("FASTBOOT_CACHE") or os.path.join(
     os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache"), "fastboot"
@@ -215,21 +215,21 @@ def line_with(text, signs):
 
 
 class Guest:
-    """One emulated machine. It goes on through resets and kexecs."""
+    """One emulated machine. Once started it goes on through resets and kexecs."""
 
-    def __init__(self, images, out, region, line):
-        self.images, self.out, self.line = images, out, line
+    def __init__(self, images, out, region):
+        self.images, self.out = images, out
         self.machine = images.platform.command(out, region)
         self.sockets = tempfile.mkdtemp(prefix="fastboot-bench.")
         self.console = os.path.join(out, "console.log")
         self.started = 0
         self.process = None
 
-    def command(self):
+    def command(self, line):
         app, control = f"{self.sockets}/app", f"{self.sockets}/control"
-        return self.machine + [
+        return self.machine + (LOCKED if can_lock_memory() else []) + [
             "-kernel", self.images.vmlinuz, "-initrd", self.images.initrd,
-            "-append", self.line,
+            "-append", line,
             "-chardev", f"file,id=con,path={self.console}", "-serial", "chardev:con",
             "-device", "virtio-serial-pci",
             "-chardev", f"socket,id=app,path={app},server=on,wait=off",
@@ -240,15 +240,16 @@ class Guest:
             "-device", "virtio-blk-pci,drive=tools",
         ]
 
-    def start(self):
-        """Returns the paths of the sockets."""
+    def start(self, line):
+        """With this kernel command line. Returns the paths of the sockets."""
         if os.path.exists(self.console):
             os.replace(self.console, f"{self.console}.{self.started}")
         self.started += 1
         log = open(os.path.join(self.out, "qemu.log"), "ab")  # pylint: disable=consider-using-with
         with log:
             self.process = subprocess.Popen(  # pylint: disable=consider-using-with
-                self.command(), stdin=subprocess.DEVNULL, stdout=log, stderr=log)
+                self.command(line), stdin=subprocess.DEVNULL, stdout=log, stderr=log,
+                env={**os.environ, **HEAP_STEP})
         paths = [f"{self.sockets}/app", f"{self.sockets}/control"]
         deadline = time.monotonic() + 20
         while not all(os.path.exists(p) for p in paths):

@@ -2,12 +2,24 @@
 """What is different from one architecture to the other: the emulated machine,
 its kernel's command line, and where programs for it come from."""
 import os
+import resource
 import shutil
 import subprocess
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 REPO = os.path.dirname(HERE)
 KIB = 1 << 10
+# All there before the guest runs, as a machine's memory is, and not found page by page in a
+# blackout: the guest's, and where it can be locked also what QEMU needs for itself, in
+# steps that are larger than what a run takes.
+MEMORY = ["-m", "8G", "-mem-prealloc"]
+LOCKED = ["-overcommit", "mem-lock=on"]
+HEAP_STEP = {"MALLOC_TOP_PAD_": str(64 << 20)}
+
+
+def can_lock_memory():
+    return os.geteuid() == 0 or \
+        resource.getrlimit(resource.RLIMIT_MEMLOCK)[0] == resource.RLIM_INFINITY
 
 
 class Missing(Exception):
@@ -109,7 +121,7 @@ class X86(Platform):
 
     def command(self, out, region):
         return [need("qemu-system-x86_64"), "-accel", "tcg,thread=multi", "-cpu", "max,-erms,-fsrm",
-                "-M", "q35", "-smp", "2", "-m", "8G", "-nodefaults", "-nographic"]
+                "-M", "q35", "-smp", "2", *MEMORY, "-nodefaults", "-nographic"]
 
 
 class Arm64(Platform):
@@ -130,7 +142,7 @@ class Arm64(Platform):
         # As in scripts/vm.
         machine = [need("qemu-system-aarch64"), "-accel", "tcg,thread=multi",
                    "-cpu", "max,pauth-impdef=on,lpa2=off",
-                   "-M", "virt", "-smp", "2", "-m", "8G", "-nodefaults", "-nographic"]
+                   "-M", "virt", "-smp", "2", *MEMORY, "-nodefaults", "-nographic"]
         output(f"{REPO}/scripts/vm-device-tree", region, f"{out}/region", *machine)
         return machine + ["-dtb", f"{out}/region.dtb"]
 

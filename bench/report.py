@@ -12,6 +12,7 @@ import platform
 import time
 from html import escape
 
+from platforms import can_lock_memory
 from rounds import PHASES
 
 COLORS = {
@@ -285,7 +286,7 @@ def run_facts(settings, machine, results, kernel):
     return {
         "date": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
         "kernel": kernel, "rounds": settings.rounds,
-        "emulator": machine.images.platform.title,
+        "emulator": machine.images.platform.title, "memory_locked": can_lock_memory(),
         "command_line": machine.line,
         "machine": platform.machine(), "processors": os.cpu_count(),
         "method": "from the last answer of the application to the first answer of the next "
