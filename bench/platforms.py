@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """What is different from one architecture to the other: the emulated machine,
 its kernel's command line, and where programs for it come from."""
+import ctypes
+import functools
 import os
 import resource
 import shutil
@@ -17,9 +19,20 @@ LOCKED = ["-overcommit", "mem-lock=on"]
 HEAP_STEP = {"MALLOC_TOP_PAD_": str(64 << 20)}
 
 
+@functools.lru_cache(maxsize=None)
 def can_lock_memory():
-    return os.geteuid() == 0 or \
-        resource.getrlimit(resource.RLIMIT_MEMLOCK)[0] == resource.RLIM_INFINITY
+    """As much as one likes: tried, because what is a privilege differs in containers."""
+    limit = resource.getrlimit(resource.RLIMIT_MEMLOCK)[0]
+    if limit == resource.RLIM_INFINITY:
+        return True
+    size = ctypes.c_size_t(limit + (64 << 10))
+    libc = ctypes.CDLL(None)
+    libc.malloc.restype = ctypes.c_void_p
+    memory = ctypes.c_void_p(libc.malloc(size) if limit < 1 << 30 else None)
+    locked = bool(memory) and libc.mlock(memory, size) == 0
+    libc.munlock(memory, size)
+    libc.free(memory)
+    return locked
 
 
 class Missing(Exception):
