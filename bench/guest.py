@@ -7,7 +7,7 @@ import subprocess
 import tempfile
 import time
 
-from platforms import HEAP_STEP, HERE, LOCKED, Missing, can_lock_memory, need, output
+from platforms import HEAP_STEP, HERE, Missing, memory_ahead, need, output
 
 CACHE = os.environ.get("FASTBOOT_CACHE") or os.path.join(
     os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache"), "fastboot"
@@ -227,7 +227,7 @@ class Guest:
 
     def command(self, line):
         app, control = f"{self.sockets}/app", f"{self.sockets}/control"
-        return self.machine + (LOCKED if can_lock_memory() else []) + [
+        return self.machine + memory_ahead() + [
             "-kernel", self.images.vmlinuz, "-initrd", self.images.initrd,
             "-append", line,
             "-chardev", f"file,id=con,path={self.console}", "-serial", "chardev:con",

@@ -11,11 +11,7 @@ import subprocess
 HERE = os.path.dirname(os.path.abspath(__file__))
 REPO = os.path.dirname(HERE)
 KIB = 1 << 10
-# All there before the guest runs, as a machine's memory is, and not found page by page in a
-# blackout: the guest's, and where it can be locked also what QEMU needs for itself, in
-# steps that are larger than what a run takes.
-MEMORY = ["-m", "8G", "-mem-prealloc"]
-LOCKED = ["-overcommit", "mem-lock=on"]
+# How much QEMU's heap grows by: more than a run takes.
 HEAP_STEP = {"MALLOC_TOP_PAD_": str(64 << 20)}
 
 
@@ -33,6 +29,12 @@ def can_lock_memory():
     libc.munlock(memory, size)
     libc.free(memory)
     return locked
+
+
+def memory_ahead():
+    """All memory before the guest runs, as a machine has it, and not found page by page in a
+    blackout: the guest's, and where it can be locked also what QEMU needs for itself."""
+    return ["-mem-prealloc"] + (["-overcommit", "mem-lock=on"] if can_lock_memory() else [])
 
 
 class Missing(Exception):
@@ -134,7 +136,7 @@ class X86(Platform):
 
     def command(self, out, region):
         return [need("qemu-system-x86_64"), "-accel", "tcg,thread=multi", "-cpu", "max,-erms,-fsrm",
-                "-M", "q35", "-smp", "2", *MEMORY, "-nodefaults", "-nographic"]
+                "-M", "q35", "-smp", "2", "-m", "8G", "-nodefaults", "-nographic"]
 
 
 class Arm64(Platform):
@@ -155,7 +157,7 @@ class Arm64(Platform):
         # As in scripts/vm.
         machine = [need("qemu-system-aarch64"), "-accel", "tcg,thread=multi",
                    "-cpu", "max,pauth-impdef=on,lpa2=off",
-                   "-M", "virt", "-smp", "2", *MEMORY, "-nodefaults", "-nographic"]
+                   "-M", "virt", "-smp", "2", "-m", "8G", "-nodefaults", "-nographic"]
         output(f"{REPO}/scripts/vm-device-tree", region, f"{out}/region", *machine)
         return machine + ["-dtb", f"{out}/region.dtb"]
 

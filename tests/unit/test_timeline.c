@@ -217,6 +217,15 @@ static uint64_t frequency_for(unsigned int times)
 	return fb_clock_counter() / times / (fb_clock_usec() / 1000) * 1000;
 }
 
+static void begin(const char *path, const struct fb_header *h,
+		  const struct fb_origin *mine, struct fb_timeline *t)
+{
+	struct fb_err err = FB_ERR_INIT;
+
+	assert_int_equal(fb_timeline_begin(path, h, mine, &err), 0);
+	assert_int_equal(fb_timeline_load(path, t, &err), 0);
+}
+
 static void test_begin(void **state)
 {
 	fb_autofree char *path = in_directory("run/timeline");
@@ -235,8 +244,7 @@ static void test_begin(void **state)
 	fb_timeline_stamp(&mine, FB_PHASE_RESTORING);
 	fb_timeline_stamp(&mine, FB_PHASE_FOUND);
 	assert_int_equal(fb_timeline_append(path, FB_PHASE_VISIBLE), -ENOENT);
-	assert_int_equal(fb_timeline_begin(path, &h, &mine, &err), 0);
-	assert_int_equal(fb_timeline_load(path, &t, &err), 0);
+	begin(path, &h, &mine, &t);
 	assert_int_equal(t.generation, 3);
 	assert_int_equal(t.image_bytes, 1 << 20);
 	assert_string_equal(t.from.release, "6.1.0");
@@ -256,8 +264,7 @@ static void test_begin(void **state)
 	left = fb_timeline_find(&t, FB_PHASE_VISIBLE)->counter;
 	count = t.stamp_count;
 	assert_int_equal(fb_timeline_append(path, FB_PHASE_VISIBLE), 0);
-	assert_int_equal(fb_timeline_begin(path, &h, NULL, &err), 0);
-	assert_int_equal(fb_timeline_load(path, &t, &err), 0);
+	begin(path, &h, NULL, &t);
 	assert_int_equal(fb_timeline_find(&t, FB_PHASE_VISIBLE)->counter, left);
 	assert_int_equal(t.stamp_count, count);
 }
@@ -266,15 +273,13 @@ static void test_begin(void **state)
 static void test_begin_counter_set_back(void **state)
 {
 	fb_autofree char *path = in_directory("back");
-	struct fb_err err = FB_ERR_INIT;
 	struct fb_timeline t;
 	struct fb_header h;
 
 	(void)state;
 	make_header(&h);
 	h.origin.counter_hz = 2 * frequency_for(1);
-	assert_int_equal(fb_timeline_begin(path, &h, NULL, &err), 0);
-	assert_int_equal(fb_timeline_load(path, &t, &err), 0);
+	begin(path, &h, NULL, &t);
 	assert_null(fb_timeline_find(&t, FB_PHASE_KERNEL));
 	assert_non_null(fb_timeline_find(&t, FB_PHASE_COPIED));
 }
@@ -301,7 +306,6 @@ static void test_begin_same_boot(void **state)
 static void test_begin_replaces(void **state)
 {
 	fb_autofree char *path = in_directory("old");
-	struct fb_err err = FB_ERR_INIT;
 	struct fb_timeline t;
 	struct fb_header h;
 
@@ -313,8 +317,7 @@ static void test_begin_replaces(void **state)
 
 		fputs(damaged ? "what" : sample, f);
 		fclose(f);
-		assert_int_equal(fb_timeline_begin(path, &h, NULL, &err), 0);
-		assert_int_equal(fb_timeline_load(path, &t, &err), 0);
+		begin(path, &h, NULL, &t);
 		assert_int_equal(t.generation, 3);
 		assert_null(fb_timeline_find(&t, FB_PHASE_LEFT));
 	}
