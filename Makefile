@@ -66,7 +66,7 @@ say = @$(if $(V),:,printf '  %-4s %s\n' $(1) $@)
 
 # ---- libraries ----------------------------------------------------------
 PKG_CONFIG ?= pkg-config
-PKGS := libndctl libkmod json-c inih libxxhash zlib
+PKGS := libndctl libkmod json-c inih libxxhash liblz4 liblzma libzstd zlib
 NO_LIBS_GOALS := help bench clean deps demo kernel test lint uninstall
 ifneq ($(filter-out $(NO_LIBS_GOALS),$(or $(MAKECMDGOALS),all)),)
 MISSING := $(strip $(foreach p,$(PKGS),$(shell $(PKG_CONFIG) --exists $(p) || echo $(p))))
@@ -83,9 +83,9 @@ endif
 
 # ---- sources: explicit and sorted, a layer each --------------------------
 BASE := err facts pool range tree util
-FORMAT := acpi cmdline digest dtb dtb_overlay erofs erofs_decode header
+FORMAT := acpi bzimage cmdline digest dtb dtb_overlay erofs erofs_decode header inflate
 MACHINE := acpi arch clock dtree file fwmap holders hook iomem kconfig kexec \
-	kexec_method kexec_tools kmsg kpage lease loop memblk modules mounts namespace plan run \
+	kexec_ahead kexec_method kexec_tools kmsg kpage lease loop memblk modules mounts namespace plan run \
 	store sys watch
 ENGINE := carve hotplug image_map image_plan image_read image_replan \
 	image_work image_write lazy lazy_fill lazy_gate region state_copy state_late state_match \
@@ -115,13 +115,14 @@ build/$(FOREIGN)vmtools/%: tests/vm/tools/%.c Makefile
 	$(Q)$(CC) -std=gnu11 $(WARN) -O2 -pthread -static -o $@ $<
 
 # ---- unit tests: each names the modules it links --------------------------
-UNIT_TESTS := test_acpi test_carve test_clock test_cmdline test_dtb test_dtree test_erofs test_err \
+UNIT_TESTS := test_acpi test_bzimage test_carve test_clock test_cmdline test_dtb test_dtree test_erofs test_err \
 	test_header test_hook test_hotplug test_image test_kexec test_kexec_method \
 	test_kexec_tools test_kmsg test_lazy test_lease test_memblk test_mounts \
 	test_plan test_pool test_precopy test_range test_region test_replan test_run \
 	test_state test_sys test_timeline test_timeline_view test_tree test_util \
 	test_watch
 test_acpi_MODULES := format/acpi machine/acpi base/err base/range base/util
+test_bzimage_MODULES := format/bzimage format/inflate base/err base/util
 test_carve_MODULES := engine/carve machine/iomem machine/sys base/err \
 	base/facts base/range base/util
 test_clock_MODULES := machine/clock
@@ -141,9 +142,10 @@ test_hotplug_MODULES := engine/hotplug machine/memblk machine/plan \
 test_image_MODULES := engine/image_map engine/image_plan engine/image_read \
 	engine/image_replan engine/image_work engine/image_write format/erofs \
 	format/erofs_decode format/digest format/header machine/store base/err base/pool base/tree base/util
-test_kexec_MODULES := machine/arch machine/kexec machine/kexec_method machine/kexec_tools \
-	machine/iomem machine/kconfig machine/run machine/sys base/err base/facts \
-	base/range base/util
+test_kexec_MODULES := machine/arch machine/kexec machine/kexec_ahead \
+	machine/kexec_method machine/kexec_tools \
+	machine/iomem machine/kconfig machine/run machine/sys format/bzimage \
+	format/cmdline format/inflate base/err base/facts base/range base/util
 test_kexec_method_MODULES = $(test_kexec_MODULES)
 test_kexec_tools_MODULES = $(filter-out machine/run,$(test_kexec_MODULES))
 test_kmsg_MODULES := machine/kmsg machine/clock base/util
@@ -294,8 +296,9 @@ uninstall: ## remove what install put there
 	rm -rf $(DESTDIR)$(DOCDIR)
 
 # ---- fuzzers: libFuzzer, so clang; each names the modules it compiles -------
-FUZZERS := fuzz_acpi fuzz_cmdline fuzz_dtb fuzz_image fuzz_timeline
+FUZZERS := fuzz_acpi fuzz_bzimage fuzz_cmdline fuzz_dtb fuzz_image fuzz_timeline
 fuzz_acpi_MODULES := format/acpi base/err base/range base/util
+fuzz_bzimage_MODULES := $(test_bzimage_MODULES)
 fuzz_cmdline_MODULES := $(test_cmdline_MODULES)
 fuzz_dtb_MODULES := $(test_dtb_MODULES)
 fuzz_image_MODULES := $(test_image_MODULES)

@@ -69,6 +69,8 @@ static void print_json(const struct fb_load *load, const struct fb_kexec_loaded 
 		json_object_object_add(
 			o, "proof",
 			json_object_new_string(fb_proof_text(loaded->proof)));
+		json_object_object_add(o, "decompressed_ahead",
+				       json_object_new_boolean(loaded->ahead));
 		json_object_object_add(o, "segments",
 				       json_object_new_int((int)loaded->segments));
 		json_object_object_add(o, "replaced",
@@ -100,7 +102,7 @@ static int perform(const struct fb_context *ctx, struct fb_load *load,
 		return rc;
 	if (loaded.replaced)
 		fb_warn(ctx, "this replaces a kernel that was loaded before");
-	fb_say(ctx, "loaded        %s", fb_proof_text(loaded.proof));
+	fb_load_say_loaded(ctx, &loaded);
 	if (ctx->json)
 		print_json(load, &loaded);
 	return 0;

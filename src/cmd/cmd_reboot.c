@@ -189,7 +189,7 @@ static int load(struct reboot *r, struct fb_err *err)
 	r->loaded = true;
 	if (loaded.replaced)
 		fb_warn(r->ctx, "this replaces a kernel that was loaded before");
-	fb_say(r->ctx, "loaded        %s", fb_proof_text(loaded.proof));
+	fb_load_say_loaded(r->ctx, &loaded);
 	fb_timeline_stamp(&r->stamps, FB_PHASE_LOADED);
 	return 0;
 }

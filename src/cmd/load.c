@@ -603,6 +603,16 @@ const char *fb_proof_text(enum fb_kexec_proof proof)
 	return "there is no region to keep out of";
 }
 
+void fb_load_say_loaded(const struct fb_context *ctx, const struct fb_kexec_loaded *loaded)
+{
+	if (loaded->ahead)
+		fb_say(ctx, "decompressed  ahead: the next kernel need not do it itself");
+	else if (loaded->ahead_why[0])
+		fb_say(ctx, "decompressed  by the next kernel itself: %s",
+		       loaded->ahead_why);
+	fb_say(ctx, "loaded        %s", fb_proof_text(loaded->proof));
+}
+
 void fb_load_say(const struct fb_context *ctx, const struct fb_load *load)
 {
 	char range[FB_RANGE_TEXT_MAX];

@@ -123,6 +123,10 @@ int fb_load_prove_firmware(const struct fb_context *ctx, const struct fb_region 
 /* The lines that say what comes next, and why the region survives. */
 void fb_load_say(const struct fb_context *ctx, const struct fb_load *load);
 
+/* After fb_load_perform(): how it went. */
+void fb_load_say_loaded(const struct fb_context *ctx,
+			const struct fb_kexec_loaded *loaded);
+
 /* "memmap= on its command line", for messages. */
 const char *fb_carry_text(enum fb_carry carry);
 /* "as printed by the kernel", how it is known that nothing lies in the region. */

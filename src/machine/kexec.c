@@ -16,6 +16,7 @@
 
 #include "base/util.h"
 #include "machine/iomem.h"
+#include "machine/kexec_ahead.h"
 #include "machine/kexec_tools.h"
 
 #ifndef KEXEC_FILE_DEBUG
@@ -579,8 +580,14 @@ static int load_by_tools(const struct fb_sys *sys,
 			 const struct fb_kexec_request *request,
 			 struct fb_kexec_loaded *loaded, bool *done, struct fb_err *err)
 {
-	int rc = fb_kexec_tools_load(sys, request, &loaded->segments, err);
+	struct fb_kexec_ahead ahead;
+	int rc;
 
+	fb_kexec_ahead_make(sys, request, &ahead);
+	rc = fb_kexec_tools_load(sys, request, &ahead, &loaded->segments, err);
+	loaded->ahead = ahead.fd >= 0;
+	snprintf(loaded->ahead_why, sizeof(loaded->ahead_why), "%s", ahead.why);
+	fb_kexec_ahead_free(&ahead);
 	*done = !rc || rc == -EFAULT;
 	loaded->proof =
 		request->region.size ? FB_KEXEC_PROOF_TOOLS : FB_KEXEC_PROOF_NONE;

@@ -108,6 +108,9 @@ struct fb_kexec_loaded {
 	enum fb_kexec_proof proof;
 	unsigned int segments; /* with FB_KEXEC_PROOF_SEGMENTS and _TOOLS */
 	bool replaced;	       /* another kernel was loaded before, and is lost */
+	/* With FB_KEXEC_LOAD: it need not decompress itself; or why it must. */
+	bool ahead;
+	char ahead_why[FB_KEXEC_WHY_MAX];
 };
 
 /*
@@ -115,7 +118,8 @@ struct fb_kexec_loaded {
  * kexec(8) does it; it cannot be put back. The undo is fb_kexec_unload().
  *
  * FB_KEXEC_LOAD runs kexec-tools, fb_kexec_tools_load(), which also says where
- * the segments are.
+ * the segments are. Where it can be, the kernel is decompressed for it:
+ * fb_kexec_ahead_make().
  *
  * FB_KEXEC_FILE_LOAD, with a region: from Linux 6.8 on the call is made with
  * KEXEC_FILE_DEBUG and the segments are read from /dev/kmsg; on older kernels, or where

@@ -12,7 +12,12 @@
 #include "machine/arch.h"
 #include "machine/iomem.h"
 #include "machine/kexec.h"
+#include "machine/kexec_ahead.h"
 #include "machine/run.h"
+
+/* What kexec-tools puts beside kernel and initrd, and what alignment costs. */
+#define ROOM_BESIDE (32 * FB_MIB)
+#define STEP	    (2 * FB_MIB)
 
 /* ---- where it is --------------------------------------------------------- */
 
@@ -82,6 +87,15 @@ int fb_kexec_tools_window(const struct fb_iomem *iomem, struct fb_range region,
 	low.size -= low.size / 2;
 	*window = enough && low.size >= enough ? low : best;
 	return 0;
+}
+
+struct fb_range fb_kexec_tools_shift(struct fb_range window, uint64_t enough,
+				     uint64_t random)
+{
+	uint64_t steps = window.size > enough ? (window.size - enough) / STEP : 0;
+
+	window.size -= random % (steps + 1) * STEP;
+	return window;
 }
 
 /* ---- what it says -------------------------------------------------------- */
@@ -168,10 +182,12 @@ static uint64_t size_of(const char *path)
 }
 
 static int find_window(const struct fb_sys *sys, const struct fb_kexec_request *r,
-		       struct fb_range *window, struct fb_err *err)
+		       const struct fb_kexec_ahead *ahead, struct fb_range *window,
+		       struct fb_err *err)
 {
 	/* Decompressed, a kernel is three to six times as large. */
-	uint64_t enough = 8 * size_of(r->kernel) + 2 * size_of(r->initrd);
+	uint64_t kernel = ahead->fd >= 0 ? ahead->bytes : 8 * size_of(r->kernel);
+	uint64_t enough = kernel + 2 * size_of(r->initrd) + ROOM_BESIDE;
 	struct fb_iomem iomem = { NULL, 0 };
 	int rc = fb_iomem_read(sys, &iomem, err);
 
@@ -179,12 +195,15 @@ static int find_window(const struct fb_sys *sys, const struct fb_kexec_request *
 		rc = fb_kexec_tools_window(&iomem, r->region,
 					   fb_arch_is_arm64(sys) ? 0 : enough, window,
 					   err);
+	if (!rc && ahead->random)
+		*window = fb_kexec_tools_shift(*window, enough, ahead->random);
 	fb_iomem_free(&iomem);
 	return rc;
 }
 
-static int run(const struct fb_kexec_request *r, const struct fb_range *window,
-	       char **output, int *status, struct fb_err *err)
+static int run(const struct fb_kexec_request *r, const char *kernel,
+	       const struct fb_range *window, char **output, int *status,
+	       struct fb_err *err)
 {
 	fb_autofree char *line = fb_asprintf("--command-line=%s", r->command_line);
 	fb_autofree char *initrd =
@@ -214,22 +233,26 @@ static int run(const struct fb_kexec_request *r, const struct fb_range *window,
 		argv[n++] = max;
 	}
 	argv[n++] = (char *)"--";
-	argv[n++] = (char *)r->kernel;
+	argv[n++] = (char *)kernel;
 	argv[n] = NULL;
 	return fb_run_output(argv, output, status, err);
 }
 
 int fb_kexec_tools_load(const struct fb_sys *sys, const struct fb_kexec_request *r,
-			unsigned int *segments, struct fb_err *err)
+			const struct fb_kexec_ahead *ahead, unsigned int *segments,
+			struct fb_err *err)
 {
 	struct fb_range window = { 0, 0 };
+	char in_memory[64]; /* the program does not inherit it */
 	fb_autofree char *output = NULL;
 	int status = 0, rc = 0;
 
+	snprintf(in_memory, sizeof(in_memory), "/proc/%d/fd/%d", (int)getpid(), ahead->fd);
 	if (r->region.size)
-		rc = find_window(sys, r, &window, err);
+		rc = find_window(sys, r, ahead, &window, err);
 	if (!rc)
-		rc = run(r, &window, &output, &status, err);
+		rc = run(r, ahead->fd >= 0 ? in_memory : r->kernel, &window, &output,
+			 &status, err);
 	if (rc)
 		return rc;
 	if (!WIFEXITED(status) || WEXITSTATUS(status))

@@ -24,6 +24,7 @@
 #include "base/range.h"
 #include "machine/sys.h"
 
+struct fb_kexec_ahead;
 struct fb_kexec_request;
 
 /* The program in PATH, /usr/sbin or /sbin, below the root: without the root in
@@ -56,14 +57,23 @@ int fb_kexec_tools_prove(const char *output, struct fb_range region,
 			 unsigned int *count, struct fb_err *err);
 
 /*
- * Run request->tools; *segments is 0 where no region was given, otherwise
+ * Pure: the window without some of its end, so much that `enough` bytes are left and
+ * `random` decides where kexec-tools, which begins at the end, puts the kernel: in
+ * steps of 2 MiB, as its decompressor would.
+ */
+struct fb_range fb_kexec_tools_shift(struct fb_range window, uint64_t enough,
+				     uint64_t random);
+
+/*
+ * Run request->tools, with ahead->fd for the kernel where there is one; *segments is 0 where no region was given, otherwise
  * their number, and none is in the region. On -EFAULT a kernel is loaded that
  * the caller must unload. Else nothing was loaded: -EPERM, -EACCES, -ENOSYS,
  * -EBUSY, -ENOMEM, -EADDRNOTAVAIL as the kernel said; -EIO for all else that
  * the program complained of, its words in *err; -errno of starting it.
  */
 int fb_kexec_tools_load(const struct fb_sys *sys,
-			const struct fb_kexec_request *request, unsigned int *segments,
+			const struct fb_kexec_request *request,
+			const struct fb_kexec_ahead *ahead, unsigned int *segments,
 			struct fb_err *err);
 
 #endif

@@ -13,6 +13,7 @@
 #include "base/util.h"
 #include "machine/iomem.h"
 #include "machine/kexec.h"
+#include "machine/kexec_ahead.h"
 #include "machine/kexec_tools.h"
 #include "machine/run.h"
 
@@ -107,6 +108,23 @@ static void test_window(void **state)
 	fb_iomem_free(&iomem);
 }
 
+static void test_shift(void **state)
+{
+	const struct fb_range window = { FB_GIB, 100 * FB_MIB };
+	struct fb_range w = fb_kexec_tools_shift(window, 90 * FB_MIB, 3);
+
+	(void)state;
+	assert_int_equal(w.start, window.start);
+	assert_int_equal(w.size, 94 * FB_MIB);
+	assert_int_equal(fb_kexec_tools_shift(window, 90 * FB_MIB, 5).size, 90 * FB_MIB);
+	assert_int_equal(fb_kexec_tools_shift(window, 90 * FB_MIB, 6).size,
+			 100 * FB_MIB);
+	assert_int_equal(fb_kexec_tools_shift(window, 100 * FB_MIB, 7).size,
+			 100 * FB_MIB);
+	assert_int_equal(fb_kexec_tools_shift(window, 200 * FB_MIB, 7).size,
+			 100 * FB_MIB);
+}
+
 /* As kexec-tools 2.0.25 prints it. */
 #define HEAD(n)                                                                        \
 	"sym: .text value: 1 addr: 2\nkexec_load: entry = 0x7ffc7760 flags = "         \
@@ -163,6 +181,7 @@ static void test_prove(void **state)
 /* ---- running it ---------------------------------------------------------- */
 
 static const char *with_dtb;
+static struct fb_kexec_ahead with_ahead = { .fd = -1 };
 
 static int load(const char *says, int status, struct fb_range where, const char *initrd,
 		unsigned int *segments, struct fb_err *err)
@@ -180,7 +199,7 @@ static int load(const char *says, int status, struct fb_range where, const char 
 
 	fake.says = says;
 	fake.status = status << 8;
-	return fb_kexec_tools_load(&sys, &request, segments, err);
+	return fb_kexec_tools_load(&sys, &request, &with_ahead, segments, err);
 }
 
 static void test_command(void **state)
@@ -193,8 +212,8 @@ static void test_command(void **state)
 	assert_int_equal(segments, 1);
 	assert_string_equal(fake.command,
 			    "/sbin/kexec -d -c -i -l --command-line=quiet \"a b\" "
-			    "--initrd=/boot/i --mem-min=0x180000000 "
-			    "--mem-max=0x27fffffff -- /boot/k");
+			    "--initrd=/boot/i --mem-min=0x40070000 "
+			    "--mem-max=0x7ffdffff -- /boot/k");
 	assert_int_equal(load("", 0, (struct fb_range){ 0, 0 }, NULL, &segments, NULL),
 			 0);
 	assert_int_equal(segments, 0);
@@ -207,6 +226,56 @@ static void test_command(void **state)
 	assert_string_equal(fake.command,
 			    "/sbin/kexec -d -c -i -l --command-line=quiet \"a b\" "
 			    "--dtb=/boot/d.dtb -- /boot/k");
+}
+
+/* A kernel in memory in place of the file, in what it needs below 4 GiB. */
+static void test_ahead(void **state)
+{
+	static const char good[] = HEAD("1") SEGMENT("0", "0x100000", "0x1000");
+	char expected[256];
+	unsigned int segments;
+
+	(void)state;
+	with_ahead = (struct fb_kexec_ahead){ .fd = 5, .bytes = 50 * FB_MIB };
+	snprintf(expected, sizeof(expected),
+		 "/sbin/kexec -d -c -i -l --command-line=quiet \"a b\" "
+		 "--mem-min=0x40070000 --mem-max=0x7ffdffff -- /proc/%d/fd/5",
+		 (int)getpid());
+	assert_int_equal(load(good, 0, region, NULL, &segments, NULL), 0);
+	assert_string_equal(fake.command, expected);
+	/* Four steps of 2 MiB less. */
+	with_ahead.random = 4;
+	snprintf(expected, sizeof(expected),
+		 "/sbin/kexec -d -c -i -l --command-line=quiet \"a b\" "
+		 "--mem-min=0x40070000 --mem-max=0x7f7dffff -- /proc/%d/fd/5",
+		 (int)getpid());
+	assert_int_equal(load(good, 0, region, NULL, &segments, NULL), 0);
+	assert_string_equal(fake.command, expected);
+	with_ahead = (struct fb_kexec_ahead){ .fd = -1 };
+}
+
+static const struct {
+	struct fb_kexec_levels levels;
+	uint16_t xloadflags;
+	const char *command_line;
+	bool fit;
+} levels[] = {
+	{ { false, false }, 0x7f, "quiet", true },
+	{ { true, true }, 0x7f, "quiet", true },
+	{ { true, true }, 0x7f, "quiet no5lvl", false },
+	{ { true, true }, 0x3f, "quiet", false },
+	{ { true, false }, 0x7f, "quiet", false },
+	{ { true, false }, 0x7f, "no5lvl", true },
+	{ { true, false }, 0x3f, "quiet", true },
+};
+
+static void test_levels(void **state)
+{
+	(void)state;
+	for (size_t i = 0; i < FB_ARRAY_SIZE(levels); i++)
+		if (fb_kexec_levels_fit(&levels[i].levels, levels[i].xloadflags,
+					levels[i].command_line) != levels[i].fit)
+			fail_msg("levels %zu", i);
 }
 
 static const struct {
@@ -266,7 +335,8 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_window),	cmocka_unit_test(test_prove),
 		cmocka_unit_test(test_command), cmocka_unit_test(test_complaints),
-		cmocka_unit_test(test_not_run),
+		cmocka_unit_test(test_not_run), cmocka_unit_test(test_shift),
+		cmocka_unit_test(test_ahead),	cmocka_unit_test(test_levels),
 	};
 	char path[128], proc[64];
 	int rc;

@@ -73,6 +73,7 @@ guarded() {
 	check "$1: load" fastboot load || return
 	says "$1: the method" '^method  *kexec_load: '
 	says "$1: the proof" 'kexec-tools printed them$'
+	says "$1: decompressed before" '^decompressed  ahead'
 	check_eq "$1: it is loaded" 1 "$(cat /sys/kernel/kexec_loaded)"
 	check "$1: kexec-tools told of segments" grep '^segment\[[0-9]*\]\.mem ' /tmp/said
 	check_eq "$1: none in the region" "" "$(inside /tmp/said)"
@@ -128,9 +129,22 @@ go() {
 	exit 1
 }
 
+# That the kernel which was decompressed for it has KASLR all the same: the flag that
+# the decompressor would have set, from which the kernel chooses the addresses of its
+# memory areas, and its own address, which is the usual one in one boot of 400.
+has_kaslr() {
+	check_eq "stage $stage: it was decompressed before" 1 \
+		"$(grep -c '^decompressed  ahead' /host/output)"
+	check_eq "stage $stage: KASLR_FLAG" 1 \
+		$(($(dd if=/sys/kernel/boot_params/data bs=1 skip=529 count=1 2>/dev/null |
+			od -An -tu1) >> 1 & 1))
+	grep ' T _text$' /proc/kallsyms >>/host/addresses
+}
+
 arrive() {
 	ok "stage $stage: the next kernel runs"
 	cat /host/output
+	has_kaslr
 	check_eq "stage $stage: kexec_load was the way" 1 \
 		"$(grep -c '^method  *kexec_load: ' /host/output)"
 	check_eq "stage $stage: the region is there" '1ff000000-27effffff : Persistent Memory (legacy)' \
@@ -170,6 +184,7 @@ case $stage in
 	;;
 3)
 	arrive
+	check "its address was chosen" grep -v '^ffffffff81000000 ' /host/addresses
 	finish
 	;;
 *) not_ok "stage $stage" "there should be three" ;;
