@@ -86,7 +86,7 @@ class Machine:
         if cell.way != "cold":
             # The first kernel out of the next one's way. `cold` boots this line again,
             # and so elsewhere.
-            line += " nokaslr"
+            line += f" {self.images.platform.first_words}"
         app, control = self.guest.start(line)
         self.client = Client(app, control, self.images.khz * 1000, self.guest.lost)
         self.client.run(lambda: self.client.ready and self.client.answers, 120, "the first boot")
