@@ -49,12 +49,18 @@ int fb_err_exit(struct fb_err *err, enum fb_exit status, int error,
 
 int fb_err_sys(struct fb_err *err, int error, const char *fmt, ...)
 {
+	const char *text;
 	va_list ap;
 
 	va_start(ap, fmt);
 	record(err, FB_EXIT_FAILED, error, fmt, ap);
 	va_end(ap);
-	fb_err_append(err, ": %s", strerror(error));
+	/* strerror() would first look for a translation. */
+	text = strerrordesc_np(error);
+	if (text)
+		fb_err_append(err, ": %s", text);
+	else
+		fb_err_append(err, ": error %d", error);
 	return -error;
 }
 

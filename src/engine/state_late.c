@@ -98,16 +98,26 @@ static mode_t first_mode(const struct fb_inode *inode)
 	return inode->mode & 0777;
 }
 
+/* Makes one that is made late, without its size; else opens what is there. */
+static int make_in(const struct fb_state_restore *r, const struct fb_state_name *m,
+		   int dir)
+{
+	int flags = O_RDWR | O_NOFOLLOW | O_CLOEXEC;
+	int fd = openat(dir, fb_state_made_name(r, m),
+			flags | (m->late ? O_CREAT | O_EXCL : 0),
+			first_mode(&r->tree->inodes[m->inode]));
+
+	return fd < 0 ? -errno : fd;
+}
+
 static int open_in(const struct fb_state_restore *r, const struct fb_state_name *m,
 		   int dir)
 {
-	const struct fb_inode *inode = &r->tree->inodes[m->inode];
-	int flags = O_RDWR | O_NOFOLLOW | O_CLOEXEC;
-	fb_autoclose int fd =
-		openat(dir, fb_state_made_name(r, m),
-		       flags | (m->late ? O_CREAT | O_EXCL : 0), first_mode(inode));
+	fb_autoclose int fd = make_in(r, m, dir);
 
-	if (fd < 0 || (m->late && ftruncate(fd, (off_t)inode->size)))
+	if (fd < 0)
+		return fd;
+	if (m->late && ftruncate(fd, (off_t)r->tree->inodes[m->inode].size))
 		return -errno;
 	return fb_steal_fd(&fd);
 }
@@ -195,9 +205,13 @@ int fb_state_filled(struct fb_state_restore *r, uint32_t inode, int fd,
  */
 
 /*
- * The names of one directory, in r->made. Two threads in one directory wait for
- * each other at every name: slower than one.
+ * Names of one directory, in r->made, so few that several threads can share a large
+ * one. While two make names in the same directory each waits for the other at every
+ * name, so only one does, and the others complete what they have made.
  */
+#define BATCH_MAX 32u
+#define DIR_LOCKS 16u
+
 struct batch {
 	size_t first, count;
 };
@@ -207,6 +221,7 @@ struct making {
 	const struct fb_state_take *take;
 	struct batch *batches; /* owned */
 	size_t count, capacity;
+	pthread_mutex_t locks[DIR_LOCKS]; /* by directory */
 };
 
 static bool is_left(const struct fb_state_name *m)
@@ -223,7 +238,8 @@ static int find_batches(struct making *mk)
 
 		if (!is_left(&r->made[n]))
 			continue;
-		if (last && r->made[last->first].dir == r->made[n].dir) {
+		if (last && r->made[last->first].dir == r->made[n].dir &&
+		    n - last->first < BATCH_MAX) {
 			last->count = n - last->first + 1;
 			continue;
 		}
@@ -235,17 +251,46 @@ static int find_batches(struct making *mk)
 	return 0;
 }
 
-static int make_one(const struct making *mk, struct fb_state_name *m, int dir,
-		    struct fb_err *err)
+static int fail_name(const struct making *mk, const struct fb_state_name *m, int rc,
+		     struct fb_err *err)
+{
+	return fb_state_fail_made(mk->r, err, -rc, "make", m->dir,
+				  fb_state_made_name(mk->r, m));
+}
+
+/* The descriptors of the files, by their place in the batch; -1: nothing to do. */
+static int make_names(struct making *mk, const struct batch *b, int *fds,
+		      struct fb_err *err)
+{
+	struct fb_state_name *names = &mk->r->made[b->first];
+	pthread_mutex_t *lock = &mk->locks[names->dir % DIR_LOCKS];
+	fb_autoclose int dir = open_dir(mk->r, names->dir);
+	int rc = 0;
+
+	if (dir < 0)
+		return fb_state_fail_made(mk->r, err, -dir, "open", names->dir, "");
+	pthread_mutex_lock(lock);
+	for (size_t i = 0; i < b->count && !rc; i++) {
+		if (!is_left(&names[i]))
+			continue;
+		fds[i] = make_in(mk->r, &names[i], dir);
+		if (fds[i] < 0)
+			rc = fail_name(mk, &names[i], fds[i], err);
+	}
+	pthread_mutex_unlock(lock);
+	return rc;
+}
+
+/* Takes the descriptor over. */
+static int complete_one(const struct making *mk, struct fb_state_name *m, int fd,
+			struct fb_err *err)
 {
 	const struct fb_state_take *take = mk->take;
 	struct stat st;
-	int fd = open_in(mk->r, m, dir), rc;
+	int rc = ftruncate(fd, (off_t)mk->r->tree->inodes[m->inode].size)
+			 ? fail_name(mk, m, -errno, err)
+			 : complete(mk->r, m, fd, &st, err);
 
-	if (fd < 0)
-		return fb_state_fail_made(mk->r, err, -fd, "make", m->dir,
-					  fb_state_made_name(mk->r, m));
-	rc = complete(mk->r, m, fd, &st, err);
 	if (rc) {
 		close(fd);
 		return rc;
@@ -255,18 +300,19 @@ static int make_one(const struct making *mk, struct fb_state_name *m, int dir,
 
 static int make_batch(void *context, size_t piece, void *own, struct fb_err *err)
 {
-	const struct making *mk = context;
+	struct making *mk = context;
 	const struct batch *b = &mk->batches[piece];
-	struct fb_state_name *names = &mk->r->made[b->first];
-	fb_autoclose int dir = open_dir(mk->r, names->dir);
-	int rc = 0;
+	int fds[BATCH_MAX], rc;
 
 	(void)own;
-	if (dir < 0)
-		return fb_state_fail_made(mk->r, err, -dir, "open", names->dir, "");
-	for (size_t i = 0; i < b->count && !rc; i++)
-		if (is_left(&names[i]))
-			rc = make_one(mk, &names[i], dir, err);
+	memset(fds, -1, sizeof(fds));
+	rc = make_names(mk, b, fds, err);
+	for (size_t i = 0; i < b->count; i++) {
+		if (fds[i] >= 0 && !rc)
+			rc = complete_one(mk, &mk->r->made[b->first + i], fds[i], err);
+		else if (fds[i] >= 0)
+			close(fds[i]);
+	}
 	return rc;
 }
 
@@ -281,7 +327,11 @@ int fb_state_make_late(struct fb_state_restore *restore,
 		.context = &mk,
 	};
 
+	for (size_t i = 0; i < DIR_LOCKS; i++)
+		pthread_mutex_init(&mk.locks[i], NULL);
 	rc = rc ? fb_err_set(err, -rc, "out of memory") : fb_pool_run(&pool, err);
+	for (size_t i = 0; i < DIR_LOCKS; i++)
+		pthread_mutex_destroy(&mk.locks[i]);
 	free(mk.batches);
 	return rc;
 }

@@ -562,6 +562,14 @@ static void test_make_late(void **state)
 	(void)state;
 	make_nasty();
 	make_privileged();
+	/* More in one directory than a thread takes at once. */
+	assert_int_equal(mkdir(at("s/many"), 0755), 0);
+	for (int i = 0; i < 200; i++) {
+		char name[32];
+
+		snprintf(name, sizeof(name), "s/many/%d", i);
+		put(name, "one of many");
+	}
 	put("s/filled", "before");
 	assert_int_equal(scan_one(at("s"), NULL, 0, &scan, &err), 0);
 	taken.tree = &scan.tree;
