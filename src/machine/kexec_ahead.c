@@ -77,6 +77,14 @@ static bool may_be_encrypted(const struct fb_sys *sys)
 	return false;
 }
 
+static bool encrypts(const char *command_line)
+{
+	struct fb_cmdline_arg arg;
+
+	return fb_cmdline_last(command_line, "mem_encrypt", &arg) && arg.value &&
+	       !strncmp(arg.value, "on", 2);
+}
+
 static const char *reason_against(const struct fb_sys *sys,
 				  const struct fb_kexec_request *r)
 {
@@ -86,6 +94,8 @@ static const char *reason_against(const struct fb_sys *sys,
 		return "there is no region";
 	if (may_be_encrypted(sys))
 		return "this may be an encrypted guest";
+	if (encrypts(r->command_line))
+		return "mem_encrypt=on";
 	return NULL;
 }
 

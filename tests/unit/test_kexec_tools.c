@@ -10,6 +10,8 @@
 #include <sys/stat.h>
 #include <cmocka.h>
 
+#include "bzimage_help.h"
+
 #include "base/util.h"
 #include "machine/iomem.h"
 #include "machine/kexec.h"
@@ -254,6 +256,102 @@ static void test_ahead(void **state)
 	with_ahead = (struct fb_kexec_ahead){ .fd = -1 };
 }
 
+/* ---- the kernel decompressed before -------------------------------------------- */
+
+static void put_bytes(const char *path, const void *bytes, size_t size)
+{
+	char full[256];
+	FILE *file;
+
+	snprintf(full, sizeof(full), "%s%s", root, path);
+	file = fopen(full, "w");
+	assert_non_null(file);
+	assert_int_equal(fwrite(bytes, 1, size, file), size);
+	fclose(file);
+}
+
+static void remove_file(const char *path)
+{
+	char full[256];
+
+	snprintf(full, sizeof(full), "%s%s", root, path);
+	remove(full);
+}
+
+#define CPU(flags) "processor\t: 0\nflags\t\t: fpu " flags " sse\nbugs\t\t: x\n"
+
+static const struct {
+	const char *cpuinfo, *command_line, *why;
+	bool garbled, small;
+} aheads[] = {
+	{ CPU("pae"), "quiet", "", false, false },
+	{ CPU("sev sev_es"), "quiet", "", false, false }, /* a host */
+	{ CPU("hypervisor sevx xsev"), "nokaslr", "", false, false },
+	{ CPU("hypervisor sev"), "quiet", "encrypted guest", false, false },
+	{ CPU("hypervisor tdx_guest"), "quiet", "encrypted guest", false, false },
+	{ NULL, "quiet", "encrypted guest", false, false },
+	{ CPU("pae"), "quiet mem_encrypt=on", "mem_encrypt=on", false, false },
+	{ CPU("pae"), "mem_encrypt=off", "", false, false },
+	{ CPU("pae"), "quiet", "damaged", true, false },
+	{ CPU("pae"), "quiet", "there is no region", false, true },
+};
+
+static void check_ahead(size_t i, const char *kernel)
+{
+	const struct fb_sys sys = { root };
+	const struct fb_kexec_request request = {
+		.kernel = kernel,
+		.command_line = aheads[i].command_line,
+		.region = aheads[i].small ? (struct fb_range){ 0, 0 } : region,
+	};
+	uint8_t file[HELP_FILE_MAX];
+	size_t size = help_bzimage(file, 3);
+	struct fb_kexec_ahead ahead;
+	struct stat st;
+
+	/* Without XLF_5LEVEL_ENABLED: the same whatever CPU runs the test. */
+	fb_put_le16(file + 0x236, 0x3f);
+	if (aheads[i].garbled)
+		memset(file + size - 100, 0x55, 50);
+	put_bytes("/kernel", file, size);
+	if (aheads[i].cpuinfo)
+		put("/proc/cpuinfo", aheads[i].cpuinfo);
+	fb_kexec_ahead_make(&sys, &request, &ahead);
+	remove_file("/proc/cpuinfo");
+	remove_file("/kernel");
+	if (*aheads[i].why) {
+		if (ahead.fd >= 0 || !strstr(ahead.why, aheads[i].why))
+			fail_msg("ahead %zu: %s", i, ahead.why);
+		return;
+	}
+	if (ahead.fd < 0)
+		fail_msg("ahead %zu: %s", i, ahead.why);
+	assert_int_equal(fstat(ahead.fd, &st), 0);
+	assert_int_equal(ahead.bytes, 0x200000 + HELP_MEMORY);
+	assert_int_equal(st.st_size, HELP_SETUP + 0x200000 + HELP_DATA + 0x1000);
+	assert_int_equal(ahead.random != 0, !strstr(request.command_line, "nokaslr"));
+	fb_kexec_ahead_free(&ahead);
+	assert_int_equal(ahead.fd, -1);
+}
+
+static void test_ahead_make(void **state)
+{
+	char kernel[128];
+
+	(void)state;
+	snprintf(kernel, sizeof(kernel), "%s/kernel", root);
+	put("/proc/sys/kernel/arch", "x86_64\n");
+	for (size_t i = 0; i < FB_ARRAY_SIZE(aheads); i++)
+		check_ahead(i, kernel);
+	put("/proc/sys/kernel/arch", "aarch64\n");
+	fb_kexec_ahead_make(&(struct fb_sys){ root },
+			    &(struct fb_kexec_request){ .region = region },
+			    &with_ahead);
+	assert_int_equal(with_ahead.fd, -1);
+	assert_non_null(strstr(with_ahead.why, "arm64"));
+	remove_file("/proc/sys/kernel/arch");
+}
+
 static const struct {
 	struct fb_kexec_levels levels;
 	uint16_t xloadflags;
@@ -337,6 +435,7 @@ int main(void)
 		cmocka_unit_test(test_command), cmocka_unit_test(test_complaints),
 		cmocka_unit_test(test_not_run), cmocka_unit_test(test_shift),
 		cmocka_unit_test(test_ahead),	cmocka_unit_test(test_levels),
+		cmocka_unit_test(test_ahead_make),
 	};
 	char path[128], proc[64];
 	int rc;
@@ -344,11 +443,16 @@ int main(void)
 	if (!mkdtemp(root))
 		return 1;
 	snprintf(proc, sizeof(proc), "%s/proc", root);
-	snprintf(path, sizeof(path), "%s/iomem", proc);
 	mkdir(proc, 0755);
+	snprintf(path, sizeof(path), "%s/sys", proc);
+	mkdir(path, 0755);
+	snprintf(path, sizeof(path), "%s/sys/kernel", proc);
+	mkdir(path, 0755);
 	put("/proc/iomem", iomem_text);
 	rc = cmocka_run_group_tests(tests, NULL, NULL);
-	remove(path);
+	remove_file("/proc/iomem");
+	remove_file("/proc/sys/kernel");
+	remove_file("/proc/sys");
 	remove(proc);
 	remove(root);
 	return rc;
