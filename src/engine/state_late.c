@@ -205,11 +205,11 @@ int fb_state_filled(struct fb_state_restore *r, uint32_t inode, int fd,
  */
 
 /*
- * Names of one directory, in r->made, so few that several threads can share a large
- * one. While two make names in the same directory each waits for the other at every
- * name, so only one does, and the others complete what they have made.
+ * Names of one directory, in r->made: all of them, for two threads that make names in
+ * the same directory wait for each other at every name. A large directory is shared:
+ * one makes names while others complete what they have made.
  */
-#define BATCH_MAX 32u
+#define BATCH_MAX 1024u
 #define DIR_LOCKS 16u
 
 struct batch {

@@ -564,7 +564,7 @@ static void test_make_late(void **state)
 	make_privileged();
 	/* More in one directory than a thread takes at once. */
 	assert_int_equal(mkdir(at("s/many"), 0755), 0);
-	for (int i = 0; i < 200; i++) {
+	for (int i = 0; i < 2500; i++) {
 		char name[32];
 
 		snprintf(name, sizeof(name), "s/many/%d", i);
