@@ -238,9 +238,9 @@ static int run(const struct fb_kexec_request *r, const char *kernel,
 	return fb_run_output(argv, output, status, err);
 }
 
-int fb_kexec_tools_load(const struct fb_sys *sys, const struct fb_kexec_request *r,
-			const struct fb_kexec_ahead *ahead, unsigned int *segments,
-			struct fb_err *err)
+static int load(const struct fb_sys *sys, const struct fb_kexec_request *r,
+		const struct fb_kexec_ahead *ahead, unsigned int *segments,
+		struct fb_err *err)
 {
 	struct fb_range window = { 0, 0 };
 	char in_memory[64]; /* the program does not inherit it */
@@ -260,4 +260,19 @@ int fb_kexec_tools_load(const struct fb_sys *sys, const struct fb_kexec_request 
 	*segments = 0;
 	return r->region.size ? fb_kexec_tools_prove(output, r->region, segments, err)
 			      : 0;
+}
+
+int fb_kexec_tools_load(const struct fb_sys *sys, const struct fb_kexec_request *r,
+			struct fb_kexec_ahead *ahead, unsigned int *segments,
+			struct fb_err *err)
+{
+	int rc = load(sys, r, ahead, segments, err);
+
+	/* It is larger so, and what takes the file may not take this. */
+	if (ahead->fd < 0 || (rc != -EIO && rc != -ENOMEM && rc != -EADDRNOTAVAIL))
+		return rc;
+	fb_kexec_ahead_free(ahead);
+	ahead->random = 0;
+	snprintf(ahead->why, sizeof(ahead->why), "it could not be loaded decompressed");
+	return load(sys, r, ahead, segments, err);
 }

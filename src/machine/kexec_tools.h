@@ -65,7 +65,9 @@ struct fb_range fb_kexec_tools_shift(struct fb_range window, uint64_t enough,
 				     uint64_t random);
 
 /*
- * Run request->tools, with ahead->fd for the kernel where there is one; *segments is 0 where no region was given, otherwise
+ * Run request->tools, with ahead->fd for the kernel where there is one; if that fails for
+ * want of room or for what the program says, again with the file, and *ahead becomes none.
+ * *segments is 0 where no region was given, otherwise
  * their number, and none is in the region. On -EFAULT a kernel is loaded that
  * the caller must unload. Else nothing was loaded: -EPERM, -EACCES, -ENOSYS,
  * -EBUSY, -ENOMEM, -EADDRNOTAVAIL as the kernel said; -EIO for all else that
@@ -73,7 +75,7 @@ struct fb_range fb_kexec_tools_shift(struct fb_range window, uint64_t enough,
  */
 int fb_kexec_tools_load(const struct fb_sys *sys,
 			const struct fb_kexec_request *request,
-			const struct fb_kexec_ahead *ahead, unsigned int *segments,
+			struct fb_kexec_ahead *ahead, unsigned int *segments,
 			struct fb_err *err);
 
 #endif

@@ -25,6 +25,7 @@ static struct {
 	char command[1024]; /* what was run, words joined by blanks */
 	const char *says;
 	int status, rc, runs;
+	int fails; /* so many times first */
 } fake;
 
 int fb_run_output(char *const argv[], char **output, int *status, struct fb_err *err)
@@ -37,8 +38,9 @@ int fb_run_output(char *const argv[], char **output, int *status, struct fb_err 
 	}
 	if (fake.rc)
 		return fb_err_sys(err, -fake.rc, "cannot run %s", argv[0]);
-	*output = strdup(fake.says);
-	*status = fake.status;
+	*output = strdup(fake.fails ? "locate_hole failed\n" : fake.says);
+	*status = fake.fails ? 255 << 8 : fake.status;
+	fake.fails -= fake.fails > 0;
 	return 0;
 }
 
@@ -253,6 +255,25 @@ static void test_ahead(void **state)
 		 (int)getpid());
 	assert_int_equal(load(good, 0, region, NULL, &segments, NULL), 0);
 	assert_string_equal(fake.command, expected);
+
+	/* Not so: then as the file. */
+	with_ahead.fd = dup(STDOUT_FILENO);
+	fake.fails = 1;
+	fake.runs = 0;
+	assert_int_equal(load(good, 0, region, NULL, &segments, NULL), 0);
+	assert_int_equal(fake.runs, 2);
+	assert_string_equal(fake.command,
+			    "/sbin/kexec -d -c -i -l --command-line=quiet \"a b\" "
+			    "--mem-min=0x40070000 --mem-max=0x7ffdffff -- /boot/k");
+	assert_int_equal(with_ahead.fd, -1);
+	assert_non_null(strstr(with_ahead.why, "could not be loaded"));
+	/* A refusal by the kernel is one of the file, too. */
+	with_ahead = (struct fb_kexec_ahead){ .fd = 5, .bytes = 50 * FB_MIB };
+	fake.runs = 0;
+	assert_int_equal(load("kexec_load failed: Operation not permitted\n", 255, region,
+			      NULL, &segments, NULL),
+			 -EPERM);
+	assert_int_equal(fake.runs, 1);
 	with_ahead = (struct fb_kexec_ahead){ .fd = -1 };
 }
 
