@@ -142,7 +142,7 @@ test_hotplug_MODULES := engine/hotplug machine/memblk machine/plan \
 test_image_MODULES := engine/image_map engine/image_plan engine/image_read \
 	engine/image_replan engine/image_work engine/image_write format/erofs \
 	format/erofs_decode format/digest format/header machine/store base/err base/pool base/tree base/util
-test_kexec_MODULES := machine/arch machine/kexec machine/kexec_ahead \
+test_kexec_MODULES := machine/arch machine/file machine/kexec machine/kexec_ahead \
 	machine/kexec_method machine/kexec_tools \
 	machine/iomem machine/kconfig machine/run machine/sys format/bzimage \
 	format/cmdline format/inflate base/err base/facts base/range base/util

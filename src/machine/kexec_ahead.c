@@ -15,6 +15,7 @@
 #include "format/bzimage.h"
 #include "format/cmdline.h"
 #include "machine/arch.h"
+#include "machine/file.h"
 #include "machine/kexec.h"
 
 /* ---- may it be done on this machine? ------------------------------------------- */
@@ -104,18 +105,10 @@ static const char *reason_against(const struct fb_sys *sys,
 static int store(const void *bytes, size_t size, int *out, struct fb_err *err)
 {
 	fb_autoclose int fd = memfd_create("fastboot-kernel", MFD_CLOEXEC);
-	const char *at = bytes;
+	int rc = fd < 0 ? -errno : fb_file_write_all(fd, bytes, size);
 
-	while (fd >= 0 && size) {
-		ssize_t n = write(fd, at, size);
-
-		if (n < 0 && errno != EINTR)
-			break;
-		at += n > 0 ? n : 0;
-		size -= n > 0 ? (size_t)n : 0;
-	}
-	if (fd < 0 || size)
-		return fb_err_sys(err, errno, "memfd");
+	if (rc)
+		return fb_err_sys(err, -rc, "memfd");
 	*out = fb_steal_fd(&fd);
 	return 0;
 }
@@ -176,4 +169,5 @@ void fb_kexec_ahead_free(struct fb_kexec_ahead *ahead)
 	if (ahead->fd >= 0)
 		close(ahead->fd);
 	ahead->fd = -1;
+	ahead->random = 0;
 }

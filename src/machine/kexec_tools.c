@@ -272,7 +272,6 @@ int fb_kexec_tools_load(const struct fb_sys *sys, const struct fb_kexec_request 
 	if (ahead->fd < 0 || (rc != -EIO && rc != -ENOMEM && rc != -EADDRNOTAVAIL))
 		return rc;
 	fb_kexec_ahead_free(ahead);
-	ahead->random = 0;
 	snprintf(ahead->why, sizeof(ahead->why), "it could not be loaded decompressed");
 	return load(sys, r, ahead, segments, err);
 }

@@ -232,29 +232,32 @@ static void test_command(void **state)
 			    "--dtb=/boot/d.dtb -- /boot/k");
 }
 
-/* A kernel in memory in place of the file, in what it needs below 4 GiB. */
-static void test_ahead(void **state)
+static void check_ahead_command(const char *end)
 {
 	static const char good[] = HEAD("1") SEGMENT("0", "0x100000", "0x1000");
 	char expected[256];
 	unsigned int segments;
 
+	snprintf(expected, sizeof(expected),
+		 "/sbin/kexec -d -c -i -l --command-line=quiet \"a b\" "
+		 "--mem-min=0x40070000 --mem-max=%s -- /proc/%d/fd/5",
+		 end, (int)getpid());
+	assert_int_equal(load(good, 0, region, NULL, &segments, NULL), 0);
+	assert_string_equal(fake.command, expected);
+}
+
+/* A kernel in memory in place of the file, in what it needs below 4 GiB. */
+static void test_ahead(void **state)
+{
+	static const char good[] = HEAD("1") SEGMENT("0", "0x100000", "0x1000");
+	unsigned int segments;
+
 	(void)state;
 	with_ahead = (struct fb_kexec_ahead){ .fd = 5, .bytes = 50 * FB_MIB };
-	snprintf(expected, sizeof(expected),
-		 "/sbin/kexec -d -c -i -l --command-line=quiet \"a b\" "
-		 "--mem-min=0x40070000 --mem-max=0x7ffdffff -- /proc/%d/fd/5",
-		 (int)getpid());
-	assert_int_equal(load(good, 0, region, NULL, &segments, NULL), 0);
-	assert_string_equal(fake.command, expected);
+	check_ahead_command("0x7ffdffff");
 	/* Four steps of 2 MiB less. */
 	with_ahead.random = 4;
-	snprintf(expected, sizeof(expected),
-		 "/sbin/kexec -d -c -i -l --command-line=quiet \"a b\" "
-		 "--mem-min=0x40070000 --mem-max=0x7f7dffff -- /proc/%d/fd/5",
-		 (int)getpid());
-	assert_int_equal(load(good, 0, region, NULL, &segments, NULL), 0);
-	assert_string_equal(fake.command, expected);
+	check_ahead_command("0x7f7dffff");
 
 	/* Not so: then as the file. */
 	with_ahead.fd = dup(STDOUT_FILENO);
