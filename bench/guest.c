@@ -584,6 +584,24 @@ static void load_modules(const char *list)
 		fclose(f);
 }
 
+/* A kernel that starts process 1 early has its drivers, and a console, only later. */
+static void wait_for_drivers(void)
+{
+	int fd = open("/sys/kernel/initcalls", O_RDONLY | O_CLOEXEC), console;
+	char text[16];
+
+	if (fd < 0)
+		return;
+	if (read(fd, text, sizeof(text)) > 0) {
+		console = open(CONSOLE, O_RDWR | O_NOCTTY | O_CLOEXEC);
+		if (console >= 0) {
+			dup2(console, 1);
+			dup2(console, 2);
+		}
+	}
+	close(fd);
+}
+
 /* The programs that only a running machine needs lie on a disk. */
 static void mount_tools(void)
 {
@@ -591,6 +609,7 @@ static void mount_tools(void)
 
 	if (mounted)
 		return;
+	wait_for_drivers();
 	load_modules("/bench/modules.tools");
 	for (int i = 0; i < 2000 && access("/dev/vda", F_OK); i++)
 		usleep(1000);
@@ -694,7 +713,7 @@ static void give_state(const char *way)
 {
 	char options[64] = "size=90%,huge=within_size";
 
-	/* As the first process, or beside the drivers, fastboot-init was here. */
+	/* As the first process fastboot-init was here. */
 	if (!strcmp(way, "none") || !access("/run/fastboot/restore.json", F_OK))
 		return;
 	kernel_word("tmpfs", options, sizeof(options));

@@ -146,8 +146,7 @@ class Machine:
             if cell.files == 1:
                 line += f" bench.one={cell.size}"
         elif not self.images.has_early_modules:
-            program = "/bin/fastboot-init"
-            line += f" rdinit={program} rdinit_beside={program} fastboot.init={FIRST}"
+            line += f" rdinit=/bin/fastboot-init rdinit_early fastboot.init={FIRST} fastboot.wait=no"
         return line
 
     # --- the ways ---------------------------------------------------------------------

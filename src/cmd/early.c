@@ -74,6 +74,15 @@ static int read_mode(struct work *w, struct fb_err *err)
 	return 0;
 }
 
+bool fb_early_has_drivers(void)
+{
+	const struct fb_sys sys = { "" };
+
+	return fb_sys_exists(&sys, "/sys/bus/nd/drivers/nd_pmem") &&
+	       (fb_sys_exists(&sys, "/sys/bus/platform/drivers/e820_pmem") ||
+		fb_sys_exists(&sys, "/sys/bus/platform/drivers/of_pmem"));
+}
+
 /* ---- the image --------------------------------------------------------------- */
 
 /* 0, -EAGAIN: not yet. */
@@ -102,22 +111,11 @@ static int try_device(struct work *w, struct fb_err *err)
 	return rc == -ENOENT ? -EAGAIN : rc;
 }
 
-/* Both, or the device will not come by itself. */
-static bool has_drivers(const struct fb_sys *sys)
-{
-	return fb_sys_exists(sys, "/sys/bus/nd/drivers/nd_pmem") &&
-	       (fb_sys_exists(sys, "/sys/bus/platform/drivers/e820_pmem") ||
-		fb_sys_exists(sys, "/sys/bus/platform/drivers/of_pmem"));
-}
-
 static int open_device(struct work *w, struct fb_err *err)
 {
 	uint64_t end = fb_clock_usec() + DEVICE_WAIT_USEC;
 	int rc;
 
-	if (w->early->now && !has_drivers(&w->ctx.sys))
-		return fb_err_exit(err, FB_EXIT_IMPOSSIBLE, ENODEV,
-				   "the region's drivers are not there yet");
 	while ((rc = try_device(w, err)) == -EAGAIN && fb_clock_usec() < end)
 		usleep(DEVICE_POLL_USEC);
 	if (rc != -EAGAIN)

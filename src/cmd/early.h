@@ -17,8 +17,6 @@ struct fb_early {
 	const char *root; /* "" or the directory that will be "/": "/sysroot" */
 	const char *mode; /* "eager", "lazy"; NULL: the kernel's command line,
 			     the configuration, "lazy" */
-	bool now; /* not to wait for a driver that is not registered: -ENODEV with
-		     FB_EXIT_IMPOSSIBLE */
 	struct fb_origin stamps; /* only the stamps: those made before */
 };
 
@@ -43,5 +41,9 @@ int fb_early_restore(const struct fb_early *early, bool *expected, struct fb_err
 
 /* The value of the last NAME= on the kernel's command line; malloc'ed, or NULL. */
 char *fb_early_word(const char *name);
+
+/* The drivers that make a block device of a region are registered: with nd_pmem either
+ * e820_pmem or of_pmem. Needs /sys. */
+bool fb_early_has_drivers(void);
 
 #endif

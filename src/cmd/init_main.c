@@ -19,7 +19,6 @@
 #include "cmd/early.h"
 #include "cmd/signals.h"
 #include "engine/timeline.h"
-#include "engine/timeline_file.h"
 #include "machine/kmsg.h"
 #include "machine/mount.h"
 
@@ -33,12 +32,12 @@ static const char help[] =
 	"  -h, --help        this text\n"
 	"  -V, --version     the version\n\n"
 	"As the first process it takes no options, and executes /sbin/init then. With\n"
-	"rdinit_beside=PATH on its command line a kernel of fastboot's runs it before\n"
-	"that as well, while drivers are probed, with the only option --beside.\n"
-	"fastboot-init(8) is the manual.\n";
+	"rdinit_early on its command line a kernel of fastboot's starts it while drivers\n"
+	"are probed. fastboot-init(8) is the manual.\n";
 
-/* There once the state was given back beside the drivers. */
-#define BESIDE_DONE "/run/fastboot/beside"
+/* A read of it ends when the kernel's own drivers are there; only a kernel that can
+ * start the first process before that has it (rdinit_early). */
+#define DRIVERS "/sys/kernel/initcalls"
 
 /* <3>: an error, the console has it, too. <6>: only the log. */
 static bool log_line(int level, const char *text)
@@ -56,11 +55,12 @@ static const char *text_of(const struct fb_err *err, int rc)
 /* ---- as the first process ---------------------------------------------------------
  */
 
-/* `path` as the three of them, or /dev/null. */
-static void open_standard_files(const char *path)
+/* The kernel opens no console where the initramfs has no /dev/console, or where its
+ * driver comes later. */
+static void open_standard_files(void)
 {
 	while (true) {
-		int fd = open(path, O_RDWR | O_NOCTTY);
+		int fd = open("/dev/console", O_RDWR | O_NOCTTY);
 
 		if (fd < 0)
 			fd = open("/dev/null", O_RDWR);
@@ -73,10 +73,17 @@ static void open_standard_files(const char *path)
 	}
 }
 
-/* The kernel opens no console where the initramfs has no /dev/console. */
-static void open_console(void)
+static void wait_for_drivers(void)
 {
-	open_standard_files("/dev/console");
+	fb_autoclose int drivers = open(DRIVERS, O_RDONLY | O_CLOEXEC);
+	fb_autoclose int console = -1;
+	char text[16];
+
+	if (drivers < 0 || read(drivers, text, sizeof(text)) < 0)
+		return;
+	console = open("/dev/console", O_RDWR | O_NOCTTY | O_CLOEXEC);
+	for (int fd = 0; console >= 0 && fd <= STDERR_FILENO; fd++)
+		dup2(console, fd);
 }
 
 static bool is_this_program(const char *path)
@@ -128,11 +135,21 @@ static void restore_first(struct fb_early *early)
 
 	if (fb_mount_system(&err))
 		log_line(3, text_of(&err, -EIO));
-	open_console();
+	open_standard_files();
 	fb_signals_install();
+	if (!fb_early_has_drivers())
+		wait_for_drivers();
 	rc = fb_early_restore(early, &expected, &err);
 	if (rc && !log_line(expected ? 6 : 3, text_of(&err, rc)))
 		fprintf(stderr, "fastboot-init: %s\n", text_of(&err, rc));
+}
+
+/* The next program has the drivers and the console, unless it wants to be early, too. */
+static bool next_waits(void)
+{
+	fb_autofree char *word = fb_early_word("fastboot.wait");
+
+	return !word || strcmp(word, "no");
 }
 
 static int first_process(char **argv)
@@ -140,73 +157,11 @@ static int first_process(char **argv)
 	struct fb_early early = { .root = "" };
 
 	fb_timeline_stamp(&early.stamps, FB_PHASE_INIT);
-	if (!unlink(BESIDE_DONE)) {
-		open_console();
-		fb_timeline_append_stamps(FB_TIMELINE_PATH, &early.stamps);
-	} else {
-		restore_first(&early);
-	}
+	restore_first(&early);
+	if (next_waits())
+		wait_for_drivers();
 	execute_next(argv);
 	return FB_EXIT_FAILED;
-}
-
-/* ---- beside the drivers, before it is the first process ----------------------------
- */
-
-/*
- * Another first process would not look for what is in this program's memory, and
- * might take another root.
- */
-static int check_first(struct fb_err *err)
-{
-	fb_autofree char *wanted = fb_early_word("rdinit");
-	const char *first = wanted ? wanted : "/init";
-
-	if (is_this_program(first))
-		return 0;
-	return fb_err_exit(err, FB_EXIT_IMPOSSIBLE, ENOEXEC,
-			   "the first process will be %s, another program: it needs "
-			   "rdinit= with the path of rdinit_beside=",
-			   first);
-}
-
-static int restore_beside(bool *expected, struct fb_err *err)
-{
-	struct fb_early early = { .root = "", .now = true };
-	int rc = check_first(err);
-
-	if (!rc)
-		rc = fb_early_restore(&early, expected, err);
-	if (!rc && close(open(BESIDE_DONE, O_WRONLY | O_CREAT | O_CLOEXEC, 0600)))
-		rc = fb_err_sys(err, errno, "%s", BESIDE_DONE);
-	return rc;
-}
-
-/*
- * Whatever fails here, the first process, which is this program again, does it
- * once more, says what is wrong, and has all drivers.
- */
-static int beside(char **argv)
-{
-	struct fb_err err = FB_ERR_INIT;
-	fb_autofree char *text = NULL;
-	bool expected = false;
-	int rc = fb_mount_system(&err);
-
-	/* The console's driver is one of those that are not there yet. */
-	open_standard_files("/dev/null");
-	fb_signals_install();
-	/* systemd leaves such a process alone when it switches the root. */
-	argv[0][0] = '@';
-	if (!rc)
-		rc = restore_beside(&expected, &err);
-	if (!rc)
-		return FB_EXIT_OK;
-	if (!expected) {
-		text = fb_asprintf("not beside the drivers: %s", text_of(&err, rc));
-		log_line(6, text ? text : "out of memory");
-	}
-	return err.status ? (int)err.status : FB_EXIT_FAILED;
 }
 
 /* ---- as any other ------------------------------------------------------------------
@@ -274,8 +229,5 @@ static int called(int argc, char **argv)
 
 int main(int argc, char **argv)
 {
-	if (getpid() == 1)
-		return first_process(argv);
-	return argc == 2 && !strcmp(argv[1], "--beside") ? beside(argv)
-							 : called(argc, argv);
+	return getpid() == 1 ? first_process(argv) : called(argc, argv);
 }

@@ -114,7 +114,6 @@ static void add_init(const struct fb_timeline *t, struct stamps *next)
 struct sides {
 	const struct fb_timeline *t;
 	struct stamps old, next;
-	struct stamps beside; /* of the next kernel's time, while it started */
 	enum fb_timeline_clock clock;
 	uint64_t next_usec; /* of the first stamp of `next`, since the first of all */
 };
@@ -142,25 +141,6 @@ static enum fb_timeline_clock judge(const struct sides *s)
 	return FB_CLOCK_THROUGH;
 }
 
-/* What was done before the first program was not done by it, nor one by one with
- * the kernel's steps. */
-static void part_beside(struct sides *s)
-{
-	const struct fb_stamp *init = find(&s->next, FB_PHASE_INIT);
-	uint64_t until = init ? init->counter : 0;
-	size_t kept = 0;
-
-	for (size_t i = 0; i < s->next.count; i++) {
-		struct fb_stamp stamp = s->next.of[i];
-		struct stamps *to = &s->next;
-
-		if (stamp.phase != FB_PHASE_KERNEL && stamp.counter < until)
-			to = &s->beside;
-		to->of[to == &s->next ? kept++ : s->beside.count++] = stamp;
-	}
-	s->next.count = kept;
-}
-
 static void find_sides(const struct fb_timeline *t, struct sides *s)
 {
 	memset(s, 0, sizeof(*s));
@@ -170,7 +150,6 @@ static void find_sides(const struct fb_timeline *t, struct sides *s)
 	add_init(t, &s->next);
 	qsort(s->old.of, s->old.count, sizeof(s->old.of[0]), earlier_first);
 	qsort(s->next.of, s->next.count, sizeof(s->next.of[0]), earlier_first);
-	part_beside(s);
 	s->clock = judge(s);
 	if (s->clock == FB_CLOCK_THROUGH && s->next.count)
 		s->next_usec = since(s, s->old.of[0].counter, s->next.of[0].counter);
@@ -245,6 +224,19 @@ static void add_unpacking(const struct fb_timeline *t, struct fb_timeline_view *
 			kernel->start_usec + a->usec, kernel->start_usec + b->usec);
 }
 
+/* Of a kernel that starts its first program before they are all there. */
+static void add_drivers(const struct sides *s, struct fb_timeline_view *v,
+			const struct fb_timeline_row *kernel)
+{
+	const struct fb_timeline_mark *ready = fb_timeline_mark(s->t, "drivers");
+	uint64_t end = ready ? kernel->start_usec + ready->usec : 0;
+
+	if (end > kernel->end_usec &&
+	    end <= position(s, &s->next.of[s->next.count - 1]))
+		add_row(v, FB_ROW_PARALLEL, "drivers (meanwhile)", kernel->end_usec,
+			end);
+}
+
 static enum fb_timeline_kind kind_of(unsigned int phase)
 {
 	return phase == FB_PHASE_RESTORING || phase == FB_PHASE_HOTADDING
@@ -276,26 +268,10 @@ static void add_phase(const struct sides *s, struct fb_timeline_view *v,
 	if (from->phase == FB_PHASE_KERNEL) {
 		add_steps(s->t, v, row);
 		add_unpacking(s->t, v, row);
+		add_drivers(s, v, row);
 	}
 	for (size_t i = first; i < v->row_count; i++)
 		v->rows[i].section = section_at(v, start);
-}
-
-/* From the first of them on. */
-static void add_beside(const struct sides *s, struct fb_timeline_view *v)
-{
-	for (size_t i = 1; i < s->beside.count; i++) {
-		const struct fb_stamp *to = &s->beside.of[i];
-		uint64_t start = position(s, &s->beside.of[i - 1]);
-		char label[64];
-		struct fb_timeline_row *row;
-
-		snprintf(label, sizeof(label), "%s (meanwhile)",
-			 fb_phase_text(to->phase));
-		row = add_row(v, FB_ROW_PARALLEL, label, start, position(s, to));
-		row->phase = to->phase;
-		row->section = section_at(v, start);
-	}
 }
 
 static void add_unknown(const struct sides *s, struct fb_timeline_view *v)
@@ -314,30 +290,17 @@ static void add_rows(const struct sides *s, struct fb_timeline_view *v)
 		add_phase(s, v, &s->old.of[s->old.count - 1], &s->next.of[0]);
 	else if (s->old.count && s->next.count)
 		add_unknown(s, v);
-	for (size_t i = 1; i < s->next.count; i++) {
+	for (size_t i = 1; i < s->next.count; i++)
 		add_phase(s, v, &s->next.of[i - 1], &s->next.of[i]);
-		if (s->next.of[i].phase == FB_PHASE_INIT)
-			add_beside(s, v);
-	}
 }
 
 /* ---- the clocks --------------------------------------------------------------- */
-
-/* When the first program could have seen it, or NULL. */
-static const struct fb_stamp *find_visible(const struct sides *s)
-{
-	const struct fb_stamp *visible = find(&s->next, FB_PHASE_VISIBLE);
-
-	if (!visible && find(&s->beside, FB_PHASE_VISIBLE))
-		visible = find(&s->next, FB_PHASE_INIT);
-	return visible;
-}
 
 /* Where nothing says so, all under the next kernel up to the end is blackout. */
 static void find_sections(const struct sides *s, struct fb_timeline_view *v)
 {
 	const struct fb_stamp *blackout = find(&s->old, FB_PHASE_BLACKOUT);
-	const struct fb_stamp *visible = find_visible(s);
+	const struct fb_stamp *visible = find(&s->next, FB_PHASE_VISIBLE);
 	bool through = s->clock == FB_CLOCK_THROUGH;
 	uint64_t last = s->next.count ? position(s, &s->next.of[s->next.count - 1])
 				      : s->next_usec;

@@ -51,7 +51,7 @@ enum fb_timeline_clock {
 /* "the counter ran on through the kexec" */
 const char *fb_timeline_clock_text(enum fb_timeline_clock clock);
 
-#define FB_TIMELINE_ROWS (FB_TIMELINE_STAMPS + FB_TIMELINE_STEPS + 2)
+#define FB_TIMELINE_ROWS (FB_TIMELINE_STAMPS + FB_TIMELINE_STEPS + 3)
 
 struct fb_timeline_span {
 	bool known;
@@ -63,9 +63,8 @@ struct fb_timeline_span {
  * follows the last stamp of the one before, with a row of FB_ROW_UNKNOWN between
  * them, and the blackout and the total are not known.
  *
- * Phases of a restore that ran beside the next kernel's start (rdinit_beside)
- * follow the kernel's row as FB_ROW_PARALLEL, with their phase; the blackout
- * ends when the first program starts then.
+ * Where the first program was started beside the drivers (rdinit_early), these
+ * follow the kernel's row as one of FB_ROW_PARALLEL.
  */
 struct fb_timeline_view {
 	enum fb_timeline_clock clock;
