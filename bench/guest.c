@@ -518,8 +518,37 @@ static int copy_time(char **argv)
 /* ---- process 1
  * ------------------------------------------------------------------------------ */
 
+/* With rdinit_early the drivers, and so the console, come later than process 1. */
+static void open_standard_files(void)
+{
+	int fd;
+
+	do
+		fd = open("/dev/null", O_RDWR);
+	while (fd >= 0 && fd <= 2);
+	if (fd >= 0)
+		close(fd);
+}
+
+static void wait_for_drivers(void)
+{
+	int fd = open("/sys/kernel/initcalls", O_RDONLY | O_CLOEXEC), console;
+	char text[16];
+
+	if (fd < 0 || read(fd, text, sizeof(text)) < 0)
+		return;
+	close(fd);
+	console = open(CONSOLE, O_RDWR | O_NOCTTY | O_CLOEXEC);
+	if (console < 0)
+		return;
+	dup2(console, 1);
+	dup2(console, 2);
+	close(console);
+}
+
 static void power_off(const char *what, const char *why)
 {
+	wait_for_drivers();
 	fprintf(stderr, "guest: %s: %s\n", what, why);
 	reboot(RB_POWER_OFF);
 }
@@ -582,24 +611,6 @@ static void load_modules(const char *list)
 	}
 	if (f)
 		fclose(f);
-}
-
-/* A kernel that starts process 1 early has its drivers, and a console, only later. */
-static void wait_for_drivers(void)
-{
-	int fd = open("/sys/kernel/initcalls", O_RDONLY | O_CLOEXEC), console;
-	char text[16];
-
-	if (fd < 0)
-		return;
-	if (read(fd, text, sizeof(text)) > 0) {
-		console = open(CONSOLE, O_RDWR | O_NOCTTY | O_CLOEXEC);
-		if (console >= 0) {
-			dup2(console, 1);
-			dup2(console, 2);
-		}
-	}
-	close(fd);
 }
 
 /* The programs that only a running machine needs lie on a disk. */
@@ -733,6 +744,7 @@ static int start_up(char **argv)
 
 	(void)argv;
 	mount_all();
+	open_standard_files();
 	stamp("init");
 	setenv("PATH", "/bin:" TOOLS "/bin", 1);
 	kernel_word("way", way, sizeof(way));

@@ -136,7 +136,7 @@ class X86(Platform):
 
     def words(self, khz, region):
         return f"lpj=4600000 tsc=reliable no_timer_check tsc_early_khz={khz} " \
-            f"page_alloc.shuffle=1 memmap={region}"
+            f"page_alloc.shuffle=1 libnvdimm.pagemap=0 memmap={region}"
 
     def command(self, out, region):
         return [need("qemu-system-x86_64"), "-accel", "tcg,thread=multi", "-cpu", "max,-erms,-fsrm",
@@ -155,7 +155,7 @@ class Arm64(Platform):
         return 62500  # CNTFRQ_EL0: GTIMER_SCALE, 16 ns, in QEMU's target/arm/cpu.h
 
     def words(self, khz, region):
-        return f"mem={(size_bytes(region.split('!')[1]) - self.RAM) // KIB}K"
+        return f"libnvdimm.pagemap=0 mem={(size_bytes(region.split('!')[1]) - self.RAM) // KIB}K"
 
     def command(self, out, region):
         # As in scripts/vm.

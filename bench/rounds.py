@@ -61,7 +61,7 @@ class Processors:
 def kernel_line(settings, platform, khz):
     line = f"console={platform.console} panic=-1 quiet swiotlb=512"
     line += f" {platform.words(khz, settings.region)}"
-    return f"{line} rdinit={FIRST} {settings.append}".strip()
+    return f"{line} rdinit={FIRST} rdinit_early {settings.append}".strip()
 
 
 class Machine:
@@ -146,7 +146,7 @@ class Machine:
             if cell.files == 1:
                 line += f" bench.one={cell.size}"
         elif not self.images.has_early_modules:
-            line += f" rdinit=/bin/fastboot-init rdinit_early fastboot.init={FIRST} fastboot.wait=no"
+            line += f" rdinit=/bin/fastboot-init fastboot.init={FIRST} fastboot.wait=no"
         return line
 
     # --- the ways ---------------------------------------------------------------------
