@@ -147,10 +147,10 @@ static int open_if(const char *file, const char *name)
 	return open(path, O_RDWR | O_CLOEXEC);
 }
 
-/* The port comes up some time after its driver. */
+/* The port comes up some time after its driver, which this must not keep from working. */
 static int open_port(const char *name)
 {
-	for (int tries = 0; tries < 40000; tries++) {
+	for (int tries = 0; tries < 10000; tries++) {
 		glob_t found;
 		int fd = -1;
 
@@ -161,7 +161,7 @@ static int open_port(const char *name)
 		}
 		if (fd >= 0)
 			return fd;
-		usleep(500);
+		usleep(2000);
 	}
 	fprintf(stderr, "guest: there is no port %s\n", name);
 	exit(1);
