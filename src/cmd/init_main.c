@@ -52,6 +52,13 @@ static const char *text_of(const struct fb_err *err, int rc)
 	return err->text[0] ? err->text : strerror(-rc);
 }
 
+/* systemd leaves such a process alone when it switches the root: what is forked here
+ * gives files back. */
+static void mark_storage(char **argv)
+{
+	argv[0][0] = '@';
+}
+
 /* ---- as the first process ---------------------------------------------------------
  */
 
@@ -157,6 +164,7 @@ static int first_process(char **argv)
 	struct fb_early early = { .root = "" };
 
 	fb_timeline_stamp(&early.stamps, FB_PHASE_INIT);
+	mark_storage(argv);
 	restore_first(&early);
 	if (next_waits())
 		wait_for_drivers();
@@ -216,8 +224,7 @@ static int called(int argc, char **argv)
 
 	if (!rc) {
 		fb_signals_install();
-		/* systemd leaves such a process alone when it switches the root. */
-		argv[0][0] = '@';
+		mark_storage(argv);
 		rc = fb_early_restore(&early, &expected, &err);
 	}
 	if (!rc)

@@ -119,6 +119,8 @@ case $stage in
 3)
 	if grep -q '"state":"filling"' /run/fastboot/restore.json; then
 		ok "lazy: it is being filled"
+		keeper=$(sed -n 's/.*"keeper":\([0-9]*\).*/\1/p' /run/fastboot/restore.json)
+		check_eq "lazy: systemd would spare the process" @ "$(head -c 1 "/proc/$keeper/cmdline")"
 	fi
 	same "lazy"
 	wait_done
