@@ -86,9 +86,6 @@ number_at() { dd if=/dev/pmem0 bs=1 skip="$1" count="$2" 2>/dev/null | od -An -t
 
 damage() { printf 'damage' | dd of=/dev/pmem0 bs=1 seek="$1" conv=notrunc,fsync 2>/dev/null; }
 
-# logged TEXT: when the kernel's log says so, in microseconds.
-logged() { dmesg | sed -n "s/^\\[ *\\([0-9]*\\)\\.\\([0-9]*\\)\\] $1.*/\\1\\2/p" | head -n 1; }
-
 # Whether the first process was started before the drivers: only ours can.
 early() { [ "$(logged 'Run ')" -ge "$(logged 'Freeing unused kernel ')" ] || echo yes; }
 uname -r | grep -q fastboot && ours=yes || ours=

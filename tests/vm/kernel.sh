@@ -15,12 +15,9 @@
 # shellcheck source=tests/vm/lib.sh
 . /host/lib.sh
 
-# at TEXT: when the kernel's log says so, in microseconds.
-at() { dmesg | sed -n "s/^\\[ *\\([0-9]*\\)\\.\\([0-9]*\\)\\] $1.*/\\1\\2/p" | head -n 1; }
-
 # The guest's /init waits for the drivers, and has a console then.
 check_eq "/init was started beside the drivers" yes \
-	"$([ "$(at 'Run ')" -lt "$(at 'Freeing unused kernel image')" ] && echo yes)"
+	"$([ "$(logged 'Run ')" -lt "$(logged 'Freeing unused kernel image')" ] && echo yes)"
 
 clocks=/sys/devices/system/clocksource/clocksource0
 

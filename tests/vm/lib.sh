@@ -91,6 +91,9 @@ wait_for() {
 	done
 }
 
+# logged TEXT: when the kernel's log says so, in microseconds.
+logged() { dmesg | sed -n "s/^\\[ *\\([0-9]*\\)\\.\\([0-9]*\\)\\] $1.*/\\1\\2/p" | head -n 1; }
+
 # seconds_since_boot: with two digits, for figures.
 seconds_since_boot() { cut -d' ' -f1 /proc/uptime; }
 
