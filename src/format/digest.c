@@ -15,7 +15,9 @@ static void store(uint64_t hash, uint8_t digest[FB_DIGEST_SIZE])
 
 #ifdef __x86_64__
 
+#include <cpuid.h>
 #include <immintrin.h>
+#include <sys/platform/x86.h>
 
 #define VECTORS	  __attribute__((target("avx512dq,avx512vl")))
 #define IN_VECTOR VECTORS __attribute__((always_inline)) static inline
@@ -28,10 +30,22 @@ static void store(uint64_t hash, uint8_t digest[FB_DIGEST_SIZE])
 
 #define STRIPE 32u /* bytes: a word for each of the four accumulators */
 
+/*
+ * The C library has looked already; the compiler's __builtin_cpu_supports() does so
+ * again at each start. (CPU_FEATURE_ACTIVE() shifts a signed 1 by 31.)
+ */
+static bool has_vectors(void)
+{
+	const unsigned int wanted = (unsigned int)bit_AVX512DQ | bit_AVX512VL;
+
+	return (__x86_get_cpuid_feature_leaf(CPUID_INDEX_7)
+			->active_array[cpuid_register_index_ebx] &
+		wanted) == wanted;
+}
+
 static bool can_vectors(size_t size)
 {
-	return size && size % STRIPE == 0 && __builtin_cpu_supports("avx512dq") &&
-	       __builtin_cpu_supports("avx512vl");
+	return size && size % STRIPE == 0 && has_vectors();
 }
 
 static uint64_t rotate(uint64_t x, unsigned int by)
