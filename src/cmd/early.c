@@ -14,6 +14,7 @@
 #include "engine/region.h"
 #include "engine/state.h"
 #include "engine/timeline.h"
+#include "engine/timeline_file.h"
 #include "format/cmdline.h"
 #include "machine/clock.h"
 #include "machine/mount.h"
@@ -30,6 +31,7 @@ struct work {
 	struct fb_image image;
 	struct fb_origin stamps;
 	bool lazy, expected;
+	bool foreign; /* a state lies in a file system that was there before */
 };
 
 /* ---- how -------------------------------------------------------------------- */
@@ -85,15 +87,21 @@ bool fb_early_has_drivers(void)
 
 /* ---- the image --------------------------------------------------------------- */
 
+static const struct fb_range *wanted_region(const struct work *w)
+{
+	return w->ctx.config.region_set ? &w->ctx.config.region : NULL;
+}
+
 /* 0, -EAGAIN: not yet. */
 static int try_device(struct work *w, struct fb_err *err)
 {
-	const struct fb_config *c = &w->ctx.config;
+	const struct fb_range *wanted = wanted_region(w);
 	struct fb_region region;
 	char path[PATH_MAX];
-	int rc = fb_region_find(&w->ctx.sys, c->region_set ? &c->region : NULL, &region,
-				err);
+	int rc = 0;
 
+	if (!fb_region_find_raw(&w->ctx.sys, wanted, &region))
+		rc = fb_region_find(&w->ctx.sys, wanted, &region, err);
 	if (rc)
 		return rc;
 	if (region.mode == FB_NS_NONE || (region.mode == FB_NS_RAW && !region.block[0]))
@@ -127,18 +135,32 @@ static int open_device(struct work *w, struct fb_err *err)
 		"loaded before");
 }
 
-static int open_image(struct work *w, struct fb_err *err)
+/* There is none, or the region itself is not good: then that is the reason. */
+static int no_image(struct work *w, int rc, struct fb_err *err)
 {
+	struct fb_err bad = FB_ERR_INIT;
+	struct fb_region region;
 	enum fb_image_kind kind;
-	int rc = fb_image_open(&w->store, &w->image, err);
+	int found = fb_region_find(&w->ctx.sys, wanted_region(w), &region, &bad);
 
-	if (!rc) {
-		rc = fb_restore_check(&w->image, err);
-		w->expected = rc != 0;
-	} else if (!fb_image_identify(&w->store, &kind, NULL)) {
+	if (found) {
+		*err = bad;
+		return found;
+	}
+	if (!fb_image_identify(&w->store, &kind, NULL))
 		w->expected = kind != FB_IMAGE_PRESENT && kind != FB_IMAGE_NEWER &&
 			      kind != FB_IMAGE_TORN;
-	}
+	return rc;
+}
+
+static int open_image(struct work *w, struct fb_err *err)
+{
+	int rc = fb_image_open(&w->store, &w->image, err);
+
+	if (rc)
+		return no_image(w, rc, err);
+	rc = fb_restore_check(&w->image, err);
+	w->expected = rc != 0;
 	return rc;
 }
 
@@ -209,6 +231,7 @@ static uint64_t bytes_needed(const struct work *w)
 	       (uint64_t)w->image.tree.inode_count * 8192 + 16 * FB_MIB;
 }
 
+/* 1: mounted. 0: it lies in a file system that was there, or is a mount already. */
 static int mount_state(const struct work *w, const char *path, bool was_mount,
 		       struct fb_err *err)
 {
@@ -226,32 +249,43 @@ static int mount_state(const struct work *w, const char *path, bool was_mount,
 		return 0;
 	metadata(&w->image.tree, path, strlen(path), &ramdisk);
 	ramdisk.bytes = bytes_needed(w);
-	return fb_mount_ramdisk(at, &ramdisk, err);
+	rc = fb_mount_ramdisk(at, &ramdisk, err);
+	return rc ? rc : 1;
 }
 
 /* Those of the image, and those of the configuration: they may be new. */
-static int mount_states(const struct work *w, struct fb_err *err)
+static int mount_states(struct work *w, struct fb_err *err)
 {
 	const struct fb_tree *tree = &w->image.tree;
 	const struct fb_config *c = &w->ctx.config;
 	int rc = 0;
 
-	for (size_t i = 0; i < tree->state_count && !rc; i++)
+	for (size_t i = 0; i < tree->state_count && rc >= 0; i++) {
 		rc = mount_state(w, tree->states[i].path,
 				 tree->states[i].flags & FB_STATE_WAS_MOUNT, err);
-	for (size_t i = 0; i < c->state_count && !rc; i++)
+		w->foreign |= rc == 0;
+	}
+	for (size_t i = 0; i < c->state_count && rc >= 0; i++)
 		rc = mount_state(w, c->states[i].path, false, err);
-	return rc;
+	return rc < 0 ? rc : 0;
 }
 
 /* ---- all of it --------------------------------------------------------------------
  */
 
-static int restore_eagerly(const struct fb_restore *job, struct fb_err *err)
+static void begin_timeline(const struct work *w)
+{
+	fb_timeline_begin(FB_TIMELINE_PATH, &w->image.header, &w->stamps, NULL);
+}
+
+static int restore_eagerly(const struct work *w, const struct fb_restore *job,
+			   struct fb_err *err)
 {
 	struct fb_restore_result result;
-	int rc = fb_restore_eager(job, &result, err);
+	int rc;
 
+	begin_timeline(w);
+	rc = fb_restore_eager(job, &result, err);
 	if (!rc)
 		rc = fb_restore_damaged(job, &result, err);
 	fb_restore_result_free(&result);
@@ -264,6 +298,8 @@ static int restore(const struct work *w, struct fb_err *err)
 		.ctx = &w->ctx,
 		.image = &w->image,
 		.region = true,
+		.timeline = &w->stamps,
+		.huge = !w->foreign,
 	};
 	struct fb_lazyrestore_result result;
 	int rc = fb_restore_choose(&job, NULL, 0, err);
@@ -272,9 +308,9 @@ static int restore(const struct work *w, struct fb_err *err)
 		rc = fb_lazyrestore(&job, &result, err);
 	/* Slower, but the state is there. */
 	if (!rc && !w->lazy)
-		rc = restore_eagerly(&job, err);
+		rc = restore_eagerly(w, &job, err);
 	else if (rc && err->status == FB_EXIT_IMPOSSIBLE)
-		rc = restore_eagerly(&job, err);
+		rc = restore_eagerly(w, &job, err);
 	fb_restore_free(&job);
 	return rc;
 }
@@ -283,9 +319,10 @@ static int restore_image(struct work *w, struct fb_err *err)
 {
 	struct fb_err no_mount = FB_ERR_INIT;
 	int rc = open_image(w, err), mounted;
+	bool found = !rc;
 
-	if (!rc)
-		fb_restore_found(&w->image, &w->stamps);
+	if (found)
+		fb_timeline_stamp(&w->stamps, FB_PHASE_FOUND);
 	mounted = mount_states(w, &no_mount);
 	if (!rc && mounted) {
 		*err = no_mount;
@@ -293,9 +330,11 @@ static int restore_image(struct work *w, struct fb_err *err)
 	}
 	if (!rc && w->early->root[0])
 		rc = fb_mount_enter(w->early->root, err);
-	if (rc)
-		return rc;
-	return restore(w, err);
+	if (!rc)
+		rc = restore(w, err);
+	if (rc && found)
+		begin_timeline(w);
+	return rc;
 }
 
 static int find_and_restore(struct work *w, struct fb_err *err)

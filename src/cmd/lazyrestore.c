@@ -35,6 +35,7 @@ struct filler {
 	uint32_t *place;
 	struct fb_lazystatus status;
 	int log;
+	struct fb_origin timeline; /* no stamps: it was begun */
 	uint64_t started_usec, written_usec;
 };
 
@@ -313,7 +314,7 @@ static int check_possible(const struct filler *f, uint32_t inode, struct fb_err 
 		fb_autoclose int fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 
 		if (fd >= 0)
-			return fb_lazy_possible(fd, shown, err);
+			return fb_lazy_possible(f->lazy, fd, shown, err);
 		if (errno != ENOENT || !*path)
 			return fb_err_sys(err, errno, "'%s'", shown);
 		path[strrchr(path, '/') > path ? strrchr(path, '/') - path : 1] = '\0';
@@ -344,33 +345,27 @@ static int make_chosen(struct filler *f, const struct candidates *c, struct fb_e
 	int rc = late ? fb_lazy_new(c->later, &f->lazy, err)
 		      : fb_err_set(err, ENOMEM, "out of memory");
 
+	for (size_t i = 0; i < job->count && !rc; i++)
+		rc = check_possible(f, job->inodes[i], err);
 	if (!rc)
 		rc = fb_state_create_late(tree_of(f), "/", job->inodes, job->count,
 					  late, &f->restore, err);
-	if (rc)
-		return rc;
-	rc = stand(f, c, err);
-	if (rc) {
-		fb_lazy_free(fb_steal_ptr(f->lazy));
+	if (!rc)
+		rc = stand(f, c, err);
+	if (!rc)
+		return 0;
+	fb_lazy_free(fb_steal_ptr(f->lazy));
+	if (f->restore)
 		fb_state_undo(f->restore, err);
-	}
 	return rc;
 }
 
 static int make_tree(struct filler *f, size_t capacity, struct fb_err *err)
 {
-	const struct fb_restore *job = f->job;
 	struct candidates c = { NULL, 0, 0 };
-	int rc = 0;
+	int rc = choose(f, &c, capacity) ? fb_err_set(err, ENOMEM, "out of memory")
+					 : make_chosen(f, &c, err);
 
-	for (size_t i = 0; i < job->count && !rc; i++)
-		rc = check_possible(f, job->inodes[i], err);
-	if (rc)
-		return rc;
-	if (choose(f, &c, capacity))
-		rc = fb_err_set(err, ENOMEM, "out of memory");
-	else
-		rc = make_chosen(f, &c, err);
 	free(c.list);
 	return rc;
 }
@@ -590,11 +585,30 @@ static void update(struct filler *f, const struct fb_lazy_progress *p)
 	s->worker = p->worker;
 }
 
+static void begin_timeline(struct filler *f)
+{
+	if (!f->timeline.stamp_count)
+		return;
+	fb_timeline_begin(FB_TIMELINE_PATH, &f->job->image->header, &f->timeline, NULL);
+	f->timeline.stamp_count = 0;
+}
+
+static void stamp_visible(struct filler *f)
+{
+	if (f->job->timeline) {
+		f->timeline = *f->job->timeline;
+		fb_timeline_stamp(&f->timeline, FB_PHASE_VISIBLE);
+	} else if (f->job->region) {
+		fb_timeline_append(FB_TIMELINE_PATH, FB_PHASE_VISIBLE);
+	}
+}
+
 static void on_tick(void *context, const struct fb_lazy_progress *progress)
 {
 	struct filler *f = context;
 	uint64_t now = fb_clock_usec();
 
+	begin_timeline(f);
 	if (now - f->written_usec < STATUS_USEC)
 		return;
 	f->written_usec = now;
@@ -628,6 +642,7 @@ static void conclude(struct filler *f)
 		if (damaged)
 			note_damaged(f, inode);
 	fb_lazy_progress(f->lazy, &progress);
+	begin_timeline(f);
 	update(f, &progress);
 	f->status.state = json_object_array_length(f->status.damaged) ? FB_LAZY_DAMAGED
 								      : FB_LAZY_DONE;
@@ -718,8 +733,7 @@ static void run_filler(const struct fb_restore *job, int to)
 	snprintf(f.status.from, sizeof(f.status.from), "%s", job->image->store->name);
 	m.rc = prepare(&f, &m.result.resumed, &m.err);
 	if (!m.rc) {
-		if (job->region)
-			fb_timeline_append(FB_TIMELINE_PATH, FB_PHASE_VISIBLE);
+		stamp_visible(&f);
 		spare_from_oom();
 		if (job->region)
 			fb_lock_hand_over(
@@ -789,10 +803,11 @@ static int start(const struct fb_restore *job, struct fb_lazyrestore_result *res
 int fb_lazyrestore(const struct fb_restore *job, struct fb_lazyrestore_result *result,
 		   struct fb_err *err)
 {
-	struct fb_hugepages huge;
+	struct fb_hugepages huge = { NULL, 0 };
 	int rc;
 
-	fb_hugepages_enable(&job->image->tree, job->states, job->count, &huge);
+	if (!job->huge)
+		fb_hugepages_enable(&job->image->tree, job->states, job->count, &huge);
 	rc = start(job, result, err);
 	fb_hugepages_end(&huge, rc != 0);
 	return rc;

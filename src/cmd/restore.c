@@ -131,10 +131,11 @@ static int consume(const struct fb_restore *job, struct fb_restore_result *resul
 int fb_restore_eager(const struct fb_restore *job, struct fb_restore_result *result,
 		     struct fb_err *err)
 {
-	struct fb_hugepages huge;
+	struct fb_hugepages huge = { NULL, 0 };
 	int rc;
 
-	fb_hugepages_enable(&job->image->tree, job->states, job->count, &huge);
+	if (!job->huge)
+		fb_hugepages_enable(&job->image->tree, job->states, job->count, &huge);
 	rc = fb_unpack(job->ctx, job->image, "/", job->inodes, job->count, "restoring",
 		       &result->unpacked, err);
 	fb_hugepages_end(&huge, rc != 0);

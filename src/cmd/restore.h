@@ -31,6 +31,12 @@ struct fb_restore {
 	const struct fb_image *image;
 	bool region; /* the image is in the region: fb_lock() is held, and it is
 			marked as used when all of it is back */
+	/*
+	 * Stamps with which fb_lazyrestore() begins the timeline a moment after
+	 * the tree stands; NULL: it was begun, or there is none.
+	 */
+	const struct fb_origin *timeline;
+	bool huge; /* the states' file systems use huge pages already */
 	/* fb_restore_choose(): which of the image's states, and their inodes. */
 	size_t *states;
 	uint32_t *inodes;

@@ -39,10 +39,12 @@
 
 static uint64_t read_nr_open(void)
 {
-	fb_autofclose FILE *f = fopen("/proc/sys/fs/nr_open", "re");
-	unsigned long long n = 0;
+	fb_autoclose int fd = open("/proc/sys/fs/nr_open", O_RDONLY | O_CLOEXEC);
+	char text[32] = "";
 
-	return f && fscanf(f, "%llu", &n) == 1 ? n : 0;
+	return fd >= 0 && read(fd, text, sizeof(text) - 1) > 0
+		       ? strtoull(text, NULL, 10)
+		       : 0;
 }
 
 size_t fb_lazy_capacity(void)
@@ -60,26 +62,36 @@ size_t fb_lazy_capacity(void)
 	return limit.rlim_cur - SPARE_FDS;
 }
 
-static int new_group(void)
-{
-	/* Unlimited: a mark for each of a few file systems, all their events. */
-	int fd =
-		fanotify_init(FAN_CLASS_PRE_CONTENT | FAN_CLOEXEC | FAN_UNLIMITED_QUEUE,
-			      O_RDONLY | O_LARGEFILE | O_CLOEXEC);
-
-	return fd < 0 ? -errno : fd;
-}
-
 static int missing(struct fb_err *err, const char *what)
 {
 	return fb_err_exit(err, FB_EXIT_IMPOSSIBLE, ENOTSUP,
 			   "a lazy restore is not possible: %s; --mode eager is", what);
 }
 
-int fb_lazy_possible(int dir, const char *shown, struct fb_err *err)
+static int no_permissions(struct fb_err *err)
+{
+	return missing(err, "this kernel has no fanotify with access permissions "
+			    "(CONFIG_FANOTIFY_ACCESS_PERMISSIONS)");
+}
+
+static int new_group(struct fb_lazy *l, struct fb_err *err)
+{
+	if (madvise(NULL, 0, 22) && errno == EINVAL)
+		return missing(err, "Linux 5.14 is needed (MADV_POPULATE_READ)");
+	/* Unlimited: a mark for each of a few file systems, all their events. */
+	l->group =
+		fanotify_init(FAN_CLASS_PRE_CONTENT | FAN_CLOEXEC | FAN_UNLIMITED_QUEUE,
+			      O_RDONLY | O_LARGEFILE | O_CLOEXEC);
+	if (l->group >= 0)
+		return 0;
+	return errno == EPERM ? missing(err, "root is needed (fanotify)")
+			      : no_permissions(err);
+}
+
+int fb_lazy_possible(const struct fb_lazy *lazy, int dir, const char *shown,
+		     struct fb_err *err)
 {
 	fb_autofree char *what = NULL;
-	fb_autoclose int group = -1;
 	struct statfs fs;
 
 	if (fstatfs(dir, &fs))
@@ -88,24 +100,13 @@ int fb_lazy_possible(int dir, const char *shown, struct fb_err *err)
 		what = fb_asprintf("'%s' is not on a tmpfs", shown);
 		return missing(err, what ? what : shown);
 	}
-	if (madvise(NULL, 0, 22) && errno == EINVAL)
-		return missing(err, "Linux 5.14 is needed (MADV_POPULATE_READ)");
-	group = new_group();
-	if (group < 0)
-		return missing(err, group == -EPERM
-					    ? "root is needed (fanotify)"
-					    : "this kernel has no fanotify with access "
-					      "permissions "
-					      "(CONFIG_FANOTIFY_ACCESS_PERMISSIONS)");
 	/*
 	 * Takes away a mark that is not there: ENOENT. One that was made would
 	 * hold up the end of the group for some 10 ms (fsnotify_destroy_group()).
 	 */
-	if (fanotify_mark(group, FAN_MARK_REMOVE, FAN_OPEN_PERM, dir, NULL) &&
+	if (fanotify_mark(lazy->group, FAN_MARK_REMOVE, FAN_OPEN_PERM, dir, NULL) &&
 	    errno != ENOENT)
-		return missing(err,
-			       "this kernel has no fanotify with access permissions "
-			       "(CONFIG_FANOTIFY_ACCESS_PERMISSIONS)");
+		return no_permissions(err);
 	return 0;
 }
 
@@ -180,7 +181,9 @@ int fb_lazy_new(size_t count, struct fb_lazy **lazy, struct fb_err *err)
 	signal(LAZY_SIGNAL, SIG_IGN);
 	signal(SIGIO, SIG_IGN);
 	l->group = l->null = l->wanted[0] = l->wanted[1] = -1;
-	rc = open_all(l, count, err);
+	rc = new_group(l, err);
+	if (!rc)
+		rc = open_all(l, count, err);
 	if (rc)
 		fb_lazy_free(l);
 	else
@@ -284,9 +287,6 @@ int fb_lazy_guard(struct fb_lazy *lazy, struct fb_err *err)
 		if (atomic_load(&lazy->shared->entries[i].state) == LAZY_NONE)
 			return fb_err_set(err, EINVAL, "there is no file %zu", i);
 	fb_lazy_index(lazy);
-	lazy->group = new_group();
-	if (lazy->group < 0)
-		return fb_err_sys(err, -lazy->group, "fanotify_init");
 	/* The others can wait until the tree stands. */
 	rc = fb_lazy_gate_start(lazy, 1);
 	if (rc)

@@ -91,18 +91,20 @@ struct fb_lazy_work {
 size_t fb_lazy_capacity(void);
 
 /*
- * Can files of this directory wait to be filled? -ENOTSUP with
- * FB_EXIT_IMPOSSIBLE where it is not on tmpfs, or the kernel lacks what it takes.
- */
-int fb_lazy_possible(int dir, const char *shown, struct fb_err *err);
-
-/*
  * For so many files, at most fb_lazy_capacity(). The process ignores SIGIO and
  * SIGRTMIN + 3 from here on; the calling thread must be the only one, so that its
- * table of descriptors grows at once. -ENOMEM; -errno of pipe.
+ * table of descriptors grows at once. -ENOTSUP with FB_EXIT_IMPOSSIBLE: the kernel
+ * lacks what it takes; -ENOMEM; -errno of pipe.
  */
 int fb_lazy_new(size_t count, struct fb_lazy **lazy, struct fb_err *err);
 void fb_lazy_free(struct fb_lazy *lazy);
+
+/*
+ * Can files of this directory wait to be filled? -ENOTSUP with
+ * FB_EXIT_IMPOSSIBLE where it is not on tmpfs, or the kernel lacks what it takes.
+ */
+int fb_lazy_possible(const struct fb_lazy *lazy, int dir, const char *shown,
+		     struct fb_err *err);
 
 /*
  * A file that has its size and no contents: marks it, takes the lease.
@@ -122,8 +124,7 @@ int fb_lazy_add(struct fb_lazy *lazy, size_t place, const struct fb_lazy_file *f
 		struct fb_err *err);
 
 /*
- * All places are taken: make the fanotify group, mark the file systems of all
- * files, start a thread that answers. Opens wait from here on. The calling thread must be the only
+ * All places are taken: mark the file systems of all files, start a thread that answers. Opens wait from here on. The calling thread must be the only
  * one of its process, and the leader of its process group.
  */
 int fb_lazy_guard(struct fb_lazy *lazy, struct fb_err *err);

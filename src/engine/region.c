@@ -641,6 +641,18 @@ int fb_region_find(const struct fb_sys *sys, const struct fb_range *wanted,
 	return rc;
 }
 
+bool fb_region_find_raw(const struct fb_sys *sys, const struct fb_range *wanted,
+			struct fb_region *region)
+{
+	struct listing l = { .sys = sys };
+	bool found = !add_from_nd(&l, NULL) &&
+		     !fb_region_choose(&l.found, wanted, region, NULL) &&
+		     region->mode == FB_NS_RAW && region->block[0];
+
+	fb_regions_free(&l.found);
+	return found;
+}
+
 int fb_region_device(const struct fb_region *region, char *path, size_t size,
 		     struct fb_err *err)
 {

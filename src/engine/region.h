@@ -87,6 +87,15 @@ int fb_region_choose(const struct fb_regions *regions, const struct fb_range *wa
 int fb_region_find(const struct fb_sys *sys, const struct fb_range *wanted,
 		   struct fb_region *region, struct fb_err *err);
 
+/*
+ * From libnvdimm alone, a third of the reading: the only region that it has, or `wanted`,
+ * where that is raw and has its block device. Its origin is not filled in, and
+ * whether the region is good is not known: where it has no image fb_region_find()
+ * may say why. False: that one tells more.
+ */
+bool fb_region_find_raw(const struct fb_sys *sys, const struct fb_range *wanted,
+			struct fb_region *region);
+
 /* "/dev/pmem0": where an image can be read and written; -ENXIO where not raw. */
 int fb_region_device(const struct fb_region *region, char *path, size_t size,
 		     struct fb_err *err);

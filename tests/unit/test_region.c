@@ -129,6 +129,47 @@ static void raw(void **state)
 	assert_string_equal(path, "/dev/pmem0");
 }
 
+/* The same without the rest of the machine, and never of another mode. */
+static void raw_alone(void **state)
+{
+	const struct fb_range there = { 4 * FB_GIB, 2 * FB_GIB },
+			      other = { 4 * FB_GIB, FB_GIB };
+	struct fb_region r;
+
+	(void)state;
+	assert_false(fb_region_find_raw(&fake_machine, NULL, &r));
+	put_nd();
+	fake_remove("/proc/iomem");
+	assert_true(fb_region_find_raw(&fake_machine, NULL, &r));
+	assert_int_equal(r.range.start, there.start);
+	assert_int_equal(r.range.size, there.size);
+	assert_int_equal(r.mode, FB_NS_RAW);
+	assert_string_equal(r.block, "pmem0");
+	assert_true(fb_region_find_raw(&fake_machine, &there, &r));
+	assert_false(fb_region_find_raw(&fake_machine, &other, &r));
+	fake_remove(ND "/namespace0.0/block");
+	assert_false(fb_region_find_raw(&fake_machine, NULL, &r));
+	put_dax("");
+	assert_false(fb_region_find_raw(&fake_machine, NULL, &r));
+}
+
+static void raw_of_several(void **state)
+{
+	const struct fb_range second = { 8 * FB_GIB, FB_GIB };
+	struct fb_region r;
+
+	(void)state;
+	put_nd();
+	fake_put(ND "/region1/resource", "0x200000000");
+	fake_put(ND "/region1/size", "1073741824");
+	fake_put(ND "/namespace1.0/size", "1073741824");
+	fake_link(ND "/namespace1.0/driver", "../../../bus/nd/drivers/nd_pmem");
+	fake_put(ND "/namespace1.0/block/pmem1", "");
+	assert_false(fb_region_find_raw(&fake_machine, NULL, &r));
+	assert_true(fb_region_find_raw(&fake_machine, &second, &r));
+	assert_string_equal(r.block, "pmem1");
+}
+
 static void raw_without_a_driver(void **state)
 {
 	struct fb_region r;
@@ -428,6 +469,8 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_setup(without_drivers, setup),
 		cmocka_unit_test_setup(raw, setup),
+		cmocka_unit_test_setup(raw_alone, setup),
+		cmocka_unit_test_setup(raw_of_several, setup),
 		cmocka_unit_test_setup(raw_without_a_driver, setup),
 		cmocka_unit_test_setup(fsdax, setup),
 		cmocka_unit_test_setup(hotadded, setup),
