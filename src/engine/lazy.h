@@ -124,8 +124,9 @@ int fb_lazy_add(struct fb_lazy *lazy, size_t place, const struct fb_lazy_file *f
 		struct fb_err *err);
 
 /*
- * All places are taken: mark the file systems of all files, start a thread that answers. Opens wait from here on. The calling thread must be the only
- * one of its process, and the leader of its process group.
+ * All places are taken: mark the file systems of all files, start a thread that
+ * answers. Opens wait from here on. The calling thread must be the only one of its
+ * process, and the leader of its process group.
  */
 int fb_lazy_guard(struct fb_lazy *lazy, struct fb_err *err);
 

@@ -287,7 +287,7 @@ static void add_kernel(struct fb_timeline *t)
 
 	if (!t->counter_hz)
 		return;
-	snprintf(line, sizeof(line), "fastboot: image found, counter %" PRIu64,
+	snprintf(line, sizeof(line), "fastboot: timeline begun, counter %" PRIu64,
 		 counter);
 	fb_kmsg_mark(line, &counter, &usec);
 	since = ticks(usec, t->counter_hz);
