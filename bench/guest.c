@@ -740,7 +740,7 @@ static void give_state(const char *way)
 	char options[64] = "size=90%,huge=within_size";
 
 	/* As the first process fastboot-init was here. */
-	if (!strcmp(way, "none") || !access("/run/fastboot/restore.json", F_OK))
+	if (!strcmp(way, "none") || !access("/run/fastboot/restore.lock", F_OK))
 		return;
 	kernel_word("tmpfs", options, sizeof(options));
 	must(!mount("state", "/state", "tmpfs", 0, options), "/state");

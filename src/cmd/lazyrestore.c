@@ -686,9 +686,18 @@ static void spare_from_oom(void)
 		return;
 }
 
-static int prepare(struct filler *f, bool *resumed, struct fb_err *err)
+static int report(struct filler *f, struct fb_err *err)
 {
 	struct fb_lazy_progress progress;
+
+	fb_lazy_progress(f->lazy, &progress);
+	update(f, &progress);
+	f->status.keeper = (int)getpid();
+	return fb_lazystatus_write(&f->status, err);
+}
+
+static int prepare(struct filler *f, bool *resumed, struct fb_err *err)
+{
 	struct fb_lazystatus last;
 	size_t capacity;
 	int rc = fb_lazystatus_lock(err);
@@ -706,12 +715,19 @@ static int prepare(struct filler *f, bool *resumed, struct fb_err *err)
 	if (!f->place)
 		return fb_err_set(err, ENOMEM, "out of memory");
 	rc = *resumed ? go_on(f, err) : make_tree(f, capacity, err);
-	if (rc)
+	if (rc || f->job->timeline)
 		return rc;
-	fb_lazy_progress(f->lazy, &progress);
-	update(f, &progress);
-	f->status.keeper = (int)getpid();
-	return fb_lazystatus_write(&f->status, err);
+	return report(f, err);
+}
+
+/* On its own from here on. */
+static void settle(const struct filler *f)
+{
+	spare_from_oom();
+	if (f->job->region)
+		fb_lock_hand_over(
+			"a lazy restore, `fastboot status` shows what is left");
+	detach();
 }
 
 static void run_filler(const struct fb_restore *job, int to)
@@ -734,20 +750,21 @@ static void run_filler(const struct fb_restore *job, int to)
 	m.rc = prepare(&f, &m.result.resumed, &m.err);
 	if (!m.rc) {
 		stamp_visible(&f);
-		spare_from_oom();
-		if (job->region)
-			fb_lock_hand_over(
-				"a lazy restore, `fastboot status` shows what "
-				"is left");
 		fb_lazy_progress(f.lazy, &progress);
 		m.result.files = progress.files;
 		m.result.bytes = progress.bytes;
-		detach();
+		if (!job->timeline)
+			settle(&f);
 	}
 	m.result.visible_usec = fb_clock_usec() - f.started_usec;
 	if (write(to, &m, sizeof(m)) != sizeof(m) || m.rc)
 		return;
 	close(to);
+	if (job->timeline) {
+		settle(&f);
+		if (report(&f, &m.err))
+			fb_kmsg_say(f.log, 3, "fastboot: %s", m.err.text);
+	}
 	if (!fb_lazy_run(f.lazy, &work, &m.err))
 		conclude(&f);
 	else

@@ -32,8 +32,10 @@ struct fb_restore {
 	bool region; /* the image is in the region: fb_lock() is held, and it is
 			marked as used when all of it is back */
 	/*
-	 * Stamps with which fb_lazyrestore() begins the timeline a moment after
-	 * the tree stands; NULL: it was begun, or there is none.
+	 * Given: applications wait for the tree. fb_lazyrestore() returns when it
+	 * stands; what only reports, its status and the timeline, which begins with
+	 * these stamps, is written a moment after. NULL: before, and the
+	 * timeline was begun or there is none.
 	 */
 	const struct fb_origin *timeline;
 	bool huge; /* the states' file systems use huge pages already */
