@@ -79,10 +79,15 @@ def find(summary, way, **wanted):
     return None
 
 
+def most_telling(size, files):
+    """Of several states the budgets are for the largest, in 1,000 files where it is in as many."""
+    return size, files == 1000
+
+
 def main_state(summary):
-    """(fastboot's figures for the largest state without a change, or None)"""
+    """(fastboot's figures for that without a change, or None)"""
     plain = [f for f in summary.values() if f["way"] == "fastboot" and not f["changed"]]
-    return max(plain, key=lambda f: f["size"], default=None)
+    return max(plain, key=lambda f: most_telling(f["size"], f["files"]), default=None)
 
 
 # --- budgets ------------------------------------------------------------------------

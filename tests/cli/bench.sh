@@ -10,9 +10,10 @@
 
 bench=$REPO/scripts/bench
 
-# result ROUND KEY WAY SIZE CHANGED BLACKOUT
+# result ROUND KEY WAY SIZE CHANGED BLACKOUT; in $files files
+files=1000
 result() {
-	printf '{"round": %s, "key": "%s", "way": "%s", "size": %s, "files": 1000, "changed": %s,
+	printf '{"round": %s, "key": "%s", "way": "%s", "size": %s, "files": '$files', "changed": %s,
 		"blackout_ms": %s, "whole_ms": 9000, "own_ms": null, "memcpy_ms": 20.0,
 		"phases_ms": {"stop": 1.0, "kernel": 500.0, "application": 10.0},
 		"others_percent": 0.5, "busy": false}' "$@"
@@ -25,12 +26,14 @@ finished() {
 	mkdir -p "$WORK/run"
 	{
 		echo '{"run": {"kernel": "6.12", "emulator": "none", "date": "today", "rounds": 2,
-			"busy_rounds": 0, "measured": 10}, "results": ['
+			"busy_rounds": 0, "measured": 12}, "results": ['
 		for round in 1 2; do
 			echo "$comma"
 			result $round kexec kexec 0 0 "$1"
 			echo ,
 			result $round 'hand 2048 MiB' hand 2147483648 0 30000.0
+			echo ,
+			files=1 result $round 'fastboot 2048 MiB 1' fastboot 2147483648 0 9000
 			echo ,
 			result $round 'fastboot 2048 MiB' fastboot 2147483648 0 "$2"
 			echo ,
@@ -165,7 +168,7 @@ broken_off() {
 
 usage
 budgets_kept
-well_formed "$WORK/run" 10
+well_formed "$WORK/run" 12
 budget_exceeded
 baseline
 rounds_by_hand
