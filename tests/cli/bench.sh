@@ -10,10 +10,9 @@
 
 bench=$REPO/scripts/bench
 
-# result ROUND KEY WAY SIZE CHANGED BLACKOUT; in $files files
-files=1000
+# result ROUND KEY WAY SIZE FILES CHANGED BLACKOUT
 result() {
-	printf '{"round": %s, "key": "%s", "way": "%s", "size": %s, "files": '$files', "changed": %s,
+	printf '{"round": %s, "key": "%s", "way": "%s", "size": %s, "files": %s, "changed": %s,
 		"blackout_ms": %s, "whole_ms": 9000, "own_ms": null, "memcpy_ms": 20.0,
 		"phases_ms": {"stop": 1.0, "kernel": 500.0, "application": 10.0},
 		"others_percent": 0.5, "busy": false}' "$@"
@@ -29,17 +28,17 @@ finished() {
 			"busy_rounds": 0, "measured": 12}, "results": ['
 		for round in 1 2; do
 			echo "$comma"
-			result $round kexec kexec 0 0 "$1"
+			result $round kexec kexec 0 1000 0 "$1"
 			echo ,
-			result $round 'hand 2048 MiB' hand 2147483648 0 30000.0
+			result $round 'hand 2048 MiB' hand 2147483648 1000 0 30000.0
 			echo ,
-			files=1 result $round 'fastboot 2048 MiB 1' fastboot 2147483648 0 9000
+			result $round 'fastboot 2048 MiB 1' fastboot 2147483648 1 0 9000
 			echo ,
-			result $round 'fastboot 2048 MiB' fastboot 2147483648 0 "$2"
+			result $round 'fastboot 2048 MiB' fastboot 2147483648 1000 0 "$2"
 			echo ,
-			result $round 'fastboot 256 MiB' fastboot 268435456 0 "$(($2 * 95 / 100))"
+			result $round 'fastboot 256 MiB' fastboot 268435456 1000 0 "$(($2 * 95 / 100))"
 			echo ,
-			result $round 'fastboot 2048 MiB changed' fastboot 2147483648 67108864 "$(($2 + 25))"
+			result $round 'fastboot 2048 MiB changed' fastboot 2147483648 1000 67108864 "$(($2 + 25))"
 			comma=,
 		done
 		echo ']}'
