@@ -5,6 +5,7 @@
  * the rest is filled in the background.
  *
  *	fb_lazy_new(count, &lazy, err);
+ *	fb_lazy_possible(lazy, dir, shown, err);
  *	fb_lazy_add(lazy, place, &file, err);   each: the first place is filled first
  *	fb_lazy_guard(lazy, err);            from here on nobody sees a hole
  *	fb_lazy_run(lazy, &work, err);       fills them all
